@@ -1,4 +1,5 @@
-//! The throughput of executions with limits beside that of executions without, and their ratio.
+//! The throughput of executions with keys of limits or of fairness beside that of executions
+//! without, and their ratio.
 //!
 //! `cargo bench --bench limits` measures SQLite on temporary files; with `FF_BENCH_PG_URL` set,
 //! Postgres too, in schemas of its own that are dropped afterwards. Each load has a database of
@@ -38,16 +39,26 @@ const CLAIMS: u32 = 5;
 /// The most that run at once of a key: more than any load holds.
 const MAX_RUNNING: u32 = 10_000;
 
-/// The keys that the executions of a load name.
+/// The keys that the executions of a load name: of limits, or of fairness.
 #[derive(Clone, Copy)]
 enum Keys {
     None,
     One,
     Thousand,
+    Fair,
 }
 
 impl Keys {
-    const ALL: [Self; 3] = [Self::None, Self::One, Self::Thousand];
+    const ALL: [Self; 4] = [Self::None, Self::One, Self::Thousand, Self::Fair];
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::None => "no keys",
+            Self::One => "one key",
+            Self::Thousand => "1,000 keys",
+            Self::Fair => "10 fairness keys",
+        }
+    }
 
     /// The policy of the execution of that number.
     fn policy(self, number: usize) -> Option<ExecutionPolicy> {
@@ -55,6 +66,10 @@ impl Keys {
             Self::None => return None,
             Self::One => "tenant/0".to_owned(),
             Self::Thousand => format!("tenant/{}", number % 1_000),
+            Self::Fair => {
+                let fairness_key = Some(format!("tenant/{}", number % 10));
+                return Some(ExecutionPolicy { fairness_key, ..ExecutionPolicy::default() });
+            }
         };
         Some(ExecutionPolicy { limit_keys: vec![key], ..ExecutionPolicy::default() })
     }
@@ -94,7 +109,7 @@ impl Loaded {
     async fn new(backend: Backend, keys: Keys) -> Self {
         let limit = SetLimitArgs::new("tenant/*", "bench").with_running(MAX_RUNNING);
         match keys {
-            Keys::None => {}
+            Keys::None | Keys::Fair => {}
             Keys::One | Keys::Thousand => backend.set_limit(limit).await.expect("sets a limit"),
         }
         Self { backend, keys, waiting: 0, done: Default::default() }
@@ -161,7 +176,7 @@ impl Loaded {
     }
 }
 
-async fn measure(name: &str, backends: [Backend; 3]) {
+async fn measure(name: &str, backends: Vec<Backend>) {
     let time = Duration::from_secs(setting("FF_BENCH_SECONDS", 1));
     let turns = setting("FF_BENCH_TURNS", 5);
     let lane = LaneId::new("bench");
@@ -182,14 +197,13 @@ async fn measure(name: &str, backends: [Backend; 3]) {
     }
 
     for figure in Figure::ALL {
-        let [none, one, thousand] = [0, 1, 2].map(|load: usize| loads[load].rate(figure));
-        println!(
-            "{name:<10} {:<25} no limits {none:>7.0} /s, one key {one:>7.0} /s ({:.2}), \
-             1,000 keys {thousand:>7.0} /s ({:.2})",
-            figure.text(),
-            one / none,
-            thousand / none
-        );
+        let none = loads[0].rate(figure);
+        let rate = |load: &Loaded| {
+            let rate = load.rate(figure);
+            format!("{} {rate:.0} /s ({:.2})", load.keys.text(), rate / none)
+        };
+        let rates: Vec<String> = loads.iter().map(rate).collect();
+        println!("{name:<10} {:<25} {}", figure.text(), rates.join(", "));
     }
 }
 
@@ -197,21 +211,20 @@ async fn measure(name: &str, backends: [Backend; 3]) {
 async fn main() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut files: Vec<Backend> = Vec::new();
-    for name in ["none.db", "one.db", "thousand.db"] {
+    for name in ["none.db", "one.db", "thousand.db", "fair.db"] {
         let file = folder.path().join(name);
         let file = file.to_str().expect("a UTF-8 path");
         files.push(SqliteBackend::new(file).await.expect("opens"));
     }
-    measure("sqlite", files.try_into().ok().expect("three")).await;
+    measure("sqlite", files).await;
 
     let mut schemas = Vec::new();
     for _ in Keys::ALL {
         let Some(schema) = Schema::create().await else { return };
         schemas.push(schema);
     }
-    let backends: Vec<Backend> =
-        schemas.iter().map(|schema| schema.backend.clone() as Backend).collect();
-    measure("postgres", backends.try_into().ok().expect("three")).await;
+    let backends = schemas.iter().map(|schema| schema.backend.clone() as Backend);
+    measure("postgres", backends.collect()).await;
     for schema in schemas {
         schema.remove().await;
     }

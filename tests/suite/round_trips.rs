@@ -260,6 +260,30 @@ async fn claiming_within_a_limit_costs_two_and_each_end_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claiming_by_turns_costs_four_and_each_end_one() {
+    let (proxy, bench) = bench().await;
+    for number in 0..12 {
+        let key = format!("tenant/{}", number % 3);
+        let keyed = |args: &mut CreateExecutionArgs| {
+            let fairness_key = Some(key.clone());
+            args.policy = Some(ExecutionPolicy { fairness_key, ..ExecutionPolicy::default() });
+        };
+        bench.create_with(&keyed).await;
+    }
+    for round in 0..6 {
+        let mut handle = None;
+        let cost = proxy.count(async { handle = Some(bench.claim().await) }).await;
+        // What waits and the turns are read side by side; then the turns are stored.
+        assert!(round < 3 || cost <= 4, "{cost} round trips for a claim by turns");
+        let handle = handle.unwrap();
+        let complete = bench.backend.complete(&handle, None);
+        let cost = proxy.count(async { complete.await.unwrap() }).await;
+        assert!(round < 3 || cost == 1, "{cost} round trips for an end");
+    }
+    bench.tear_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claiming_costs_one_however_many_are_claimed() {
     let (proxy, bench) = bench().await;
     let none = CapabilitySet::default();

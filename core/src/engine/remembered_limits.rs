@@ -164,6 +164,13 @@ impl KnownLimits {
         }
     }
 
+    /// Forgets what is taken of the keys of these, which were not taken after all.
+    pub(super) fn unlearn(&mut self, holdings: &Holdings) {
+        for key in holdings.keys() {
+            self.keys.remove(key);
+        }
+    }
+
     /// Forgets the keys that are contended at that time.
     fn forget_contended(&mut self, now: TimestampMs) {
         self.contended

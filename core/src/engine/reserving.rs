@@ -186,6 +186,7 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
         };
         if !is_stored {
             // Another claim took these turns.
+            sorted.attempts.iter().for_each(|(_, holdings)| self.known.unlearn(holdings));
             return Ok(true);
         }
         let claimed = self.claim_sorted(offered, sorted, callers, &mut turned).await;
@@ -222,7 +223,7 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
                     had_turn(candidate.fairness_key.as_deref());
                 }
                 Taken::Overtaken => self.known.forget(holdings, self.executor.now()),
-                Taken::Fits | Taken::NoRoom(_) | Taken::Gone => {}
+                Taken::Fits | Taken::NoRoom(_) | Taken::Gone => self.known.unlearn(holdings),
             }
         }
         // They share a statement.
@@ -245,7 +246,10 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
                     self.known.forget(holdings, self.executor.now());
                     lost = true;
                 }
-                Ok(Taken::Gone) => lost = true,
+                Ok(Taken::Gone) => {
+                    self.known.unlearn(holdings);
+                    lost = true;
+                }
                 Ok(Taken::Fits | Taken::NoRoom(_)) => {}
                 Err(error) => failed = Some(error),
             }

@@ -252,9 +252,10 @@ impl Decision for ClaimReserving {
         let has_reservations = self.reserves || !self.holdings.is_empty();
         let taken = lease.take(lease.of(LeaseEventType::Acquired, begins), at);
         let marked = if has_reservations { taken.marking(some_reserved()) } else { taken };
+        let holds = if self.holdings.is_empty() { None } else { Some(self.holdings.taken(at)?) };
         let changes = marked
             .and(reserved)
-            .and(self.holdings.taken(at)?)
+            .and(holds.into_iter().flatten())
             .holding(guards)
             .unless([lane])
             .returning(retry_returns());
