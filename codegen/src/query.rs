@@ -160,13 +160,15 @@ fn list(dialect: &dyn Dialect, read: &List) -> Result<(Tree, Vec<ColumnType>), R
 fn of_each(read: &List, by_list: Option<&ByList<'_>>) -> Result<Option<usize>, RenderError> {
     let Some(of_each) = &read.of_each else { return Ok(None) };
     let found_by = |by_list: &ByList<'_>| by_list.is_over(of_each.list);
-    match &of_each.limit {
-        ff_core::plan::Expr::Slot(_, slot) if by_list.is_some_and(found_by) => Ok(Some(slot + 1)),
-        _ => Err(RenderError::Audit {
-            plan: read.name.to_string(),
-            rule: "a bound on each list needs rows that are found list by list".into(),
-        }),
+    if let ff_core::plan::Expr::Slot(_, slot) = &of_each.limit
+        && by_list.is_some_and(found_by)
+    {
+        return Ok(Some(slot + 1));
     }
+    Err(RenderError::Audit {
+        plan: read.name.to_string(),
+        rule: "a bound on each list needs rows that are found list by list".into(),
+    })
 }
 
 fn sums(dialect: &dyn Dialect, read: &Sums) -> (Tree, Vec<ColumnType>) {

@@ -228,6 +228,7 @@ fn the_order_of_a_list_is_total() {
             name: "p".into(),
             table,
             join,
+            of_each: None,
             columns: vec![table.key[0]],
             predicate,
             order: order.iter().map(|column| (*column, Ascending)).collect(),

@@ -260,9 +260,9 @@ async fn claiming_within_a_limit_costs_two_and_each_end_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn claiming_by_turns_costs_four_and_each_end_one() {
+async fn claiming_by_turns_costs_three_and_each_end_one() {
     let (proxy, bench) = bench().await;
-    for number in 0..12 {
+    for number in 0..30 {
         let key = format!("tenant/{}", number % 3);
         let keyed = |args: &mut CreateExecutionArgs| {
             let fairness_key = Some(key.clone());
@@ -270,15 +270,15 @@ async fn claiming_by_turns_costs_four_and_each_end_one() {
         };
         bench.create_with(&keyed).await;
     }
-    for round in 0..6 {
+    for round in 0..15 {
         let mut handle = None;
         let cost = proxy.count(async { handle = Some(bench.claim().await) }).await;
-        // What waits and the turns are read side by side; then the turns are stored.
-        assert!(round < 3 || cost <= 4, "{cost} round trips for a claim by turns");
+        // It reads what waits and the turns, and stores the turns before it takes its execution.
+        assert!(round < 10 || cost == 3, "{cost} round trips for a claim by turns");
         let handle = handle.unwrap();
         let complete = bench.backend.complete(&handle, None);
         let cost = proxy.count(async { complete.await.unwrap() }).await;
-        assert!(round < 3 || cost == 1, "{cost} round trips for an end");
+        assert!(round < 10 || cost == 1, "{cost} round trips for an end");
     }
     bench.tear_down().await;
 }

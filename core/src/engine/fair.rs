@@ -9,14 +9,12 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-use futures_util::future::try_join;
-
 use super::{Executor, run};
 use crate::model::error::EngineError;
 use crate::model::ids::LaneId;
 use crate::rules::execution::claim::Claim;
 use crate::rules::execution::reserve::{Candidate, Candidates};
-use crate::rules::fairness::lane::{FairLane, ReadFairLane, SaveTurns};
+use crate::rules::fairness::lane::{FairLane, ListByTurns, ReadFairLane, SaveTurns};
 use crate::rules::fairness::turns::{Round, Waiting};
 
 /// The most executions that one claim lists.
@@ -64,8 +62,8 @@ pub(super) struct Turned {
     counted: BTreeMap<String, usize>,
 }
 
-/// Lists the executions of a lane whose turn it is, of those that are open, and the turns. Without
-/// turns where all that waits is of one key.
+/// Lists the executions of a lane that come next by turns, of those that are open, and the turns.
+/// Without turns where all that waits is of one key.
 pub(super) async fn list_by_turns<E: Executor + ?Sized>(
     executor: &E,
     claim: Claim,
@@ -75,8 +73,8 @@ pub(super) async fn list_by_turns<E: Executor + ?Sized>(
     let keys_of_lanes = &executor.process_state().keys_of_lanes;
     let of_each = keys_of_lanes.of_each(&lane, limit);
     let candidates = Candidates::of_each(claim, of_each, ROWS);
-    let fair = ReadFairLane(lane.clone());
-    let (candidates, read) = try_join(run(executor, &candidates), run(executor, &fair)).await?;
+    let list = ListByTurns { candidates, lane: lane.clone() };
+    let (candidates, read) = run(executor, &list).await?;
 
     let is_cut = ROWS as usize <= candidates.len();
     let mut by_key: BTreeMap<String, VecDeque<Candidate>> = BTreeMap::new();
@@ -95,9 +93,8 @@ pub(super) async fn list_by_turns<E: Executor + ?Sized>(
         (key.clone(), Waiting { listed, has_more, weight })
     };
     let round = Round::new(&read.turns, &by_key.iter().map(waiting).collect());
-    let mut choosing = round.clone();
-    let next = std::iter::from_fn(|| by_key.get_mut(&choosing.next()?)?.pop_front());
-    let chosen = next.take(limit as usize).collect();
+    let next = round.clone().take(limit as usize);
+    let chosen = next.filter_map(|key| by_key.get_mut(&key)?.pop_front()).collect();
     Ok((chosen, Some(Turned { lane, read, round, counted: BTreeMap::new() })))
 }
 

@@ -6,8 +6,8 @@
 //!
 //! An execution with a full limit hides none behind it: the next list passes over the key.
 //!
-//! Of a lane with fairness keys, the best executions of each key are listed, and those whose turn it
-//! is are taken. The claim stores the turns first, so no two claims ever count on the same ones.
+//! Of a lane with fairness keys, the best executions of each key are listed, and those are taken
+//! that come next by turns. The claim stores the turns first: no two claims count on the same ones.
 
 use std::collections::BTreeSet;
 
@@ -19,6 +19,7 @@ use super::places::claim_up_to;
 use super::remembered_limits::KnownLimits;
 use super::{Executor, run};
 use crate::model::error::EngineError;
+use crate::model::handle::Handle;
 use crate::rules::budget::room::Room;
 use crate::rules::budget::token::{ESTIMATES, limit_token, token};
 use crate::rules::execution::claim::Claim;
@@ -42,6 +43,29 @@ struct Reserving<'a, E: ?Sized> {
 
 /// What of one list may be taken, and the turns that it takes.
 type Listed = (Sorted, Option<Turned>);
+
+/// The callers that claimed executions go to, and the turns that they use up.
+struct Receivers<'a> {
+    callers: &'a mut Callers,
+    turned: Option<Turned>,
+}
+
+impl Receivers<'_> {
+    fn give(&mut self, caller: usize, handle: Handle, candidate: &Candidate) {
+        self.callers.give(caller, handle);
+        if let Some(turned) = &mut self.turned {
+            turned.started(candidate.fairness_key.as_deref().unwrap_or_default());
+        }
+    }
+
+    /// The same for an execution without a key.
+    fn give_plain(&mut self, caller: usize, handle: Handle) {
+        self.callers.give(caller, handle);
+        if let Some(turned) = &mut self.turned {
+            turned.started("");
+        }
+    }
+}
 
 /// The executions that one list names, by the way in which they are taken.
 #[derive(Default)]
@@ -164,7 +188,7 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
                 }
             }
         }
-        // Behind those whose turn it was may be more.
+        // Behind those that came next may be more.
         sorted.is_moving |= turned.is_some();
         Ok((sorted, turned))
     }
@@ -179,7 +203,7 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
         offered: &Claim,
         callers: &mut Callers,
     ) -> Result<bool, EngineError> {
-        let (sorted, mut turned) = self.list(offered).await?;
+        let (sorted, turned) = self.list(offered).await?;
         let is_stored = match &turned {
             Some(turned) => turned.store(self.executor).await?,
             None => true,
@@ -189,8 +213,9 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
             sorted.attempts.iter().for_each(|(_, holdings)| self.known.unlearn(holdings));
             return Ok(true);
         }
-        let claimed = self.claim_sorted(offered, sorted, callers, &mut turned).await;
-        if let Some(turned) = turned {
+        let mut to = Receivers { callers, turned };
+        let claimed = self.claim_sorted(offered, sorted, &mut to).await;
+        if let Some(turned) = to.turned {
             turned.give_back_the_rest(self.executor).await?;
         }
         claimed
@@ -201,47 +226,58 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
         &mut self,
         offered: &Claim,
         sorted: Sorted,
-        callers: &mut Callers,
-        turned: &mut Option<Turned>,
+        to: &mut Receivers<'_>,
     ) -> Result<bool, EngineError> {
         let Sorted { plain, attempts, is_moving } = sorted;
-        let mut had_turn = |key: Option<&str>| {
-            if let Some(turned) = turned {
-                turned.started(key.unwrap_or_default());
-            }
-        };
-        let (estimated, limited): (Vec<_>, Vec<_>) =
+        let is_moving = is_moving || 0 < plain || !attempts.is_empty();
+        let (estimated, others): (Vec<_>, Vec<_>) =
             attempts.into_iter().partition(|(candidate, _)| candidate.reserves);
-        let mut is_moving = is_moving || 0 < plain || !estimated.is_empty() || !limited.is_empty();
 
-        for (candidate, holdings) in &estimated {
-            let Some(caller) = callers.next().next() else { break };
-            let own = callers.on_terms_of(caller, offered);
+        self.claim_one_by_one(offered, &estimated, to).await?;
+        self.claim_side_by_side(offered, &others, to).await?;
+        self.claim_plain(offered, plain, to).await?;
+        Ok(is_moving)
+    }
+
+    /// Claims executions with estimates: what one reserves decides what is left for the next.
+    async fn claim_one_by_one(
+        &mut self,
+        offered: &Claim,
+        attempts: &[(Candidate, Holdings)],
+        to: &mut Receivers<'_>,
+    ) -> Result<(), EngineError> {
+        for (candidate, holdings) in attempts {
+            let Some(caller) = to.callers.next().next() else { break };
+            let own = to.callers.on_terms_of(caller, offered);
             match self.take(&own, candidate, holdings, false).await? {
-                Taken::Claimed(handle) => {
-                    callers.give(caller, handle);
-                    had_turn(candidate.fairness_key.as_deref());
-                }
+                Taken::Claimed(handle) => to.give(caller, handle, candidate),
                 Taken::Overtaken => self.known.forget(holdings, self.executor.now()),
                 Taken::Fits | Taken::NoRoom(_) | Taken::Gone => self.known.unlearn(holdings),
             }
         }
-        // They share a statement.
+        Ok(())
+    }
+
+    /// Claims executions with keys, which share a statement.
+    async fn claim_side_by_side(
+        &mut self,
+        offered: &Claim,
+        attempts: &[(Candidate, Holdings)],
+        to: &mut Receivers<'_>,
+    ) -> Result<(), EngineError> {
         let these = &*self;
-        let places: Vec<usize> = callers.next().collect();
-        let taken = limited.iter().zip(&places).map(|((candidate, holdings), caller)| {
-            let own = callers.on_terms_of(*caller, offered);
+        let places: Vec<usize> = to.callers.next().collect();
+        let taken = attempts.iter().zip(&places).map(|((candidate, holdings), caller)| {
+            let own = to.callers.on_terms_of(*caller, offered);
             async move { these.claim_one(&own, candidate, holdings, false).await }
         });
         let taken = join_all(taken).await;
+
         let (mut failed, mut lost) = (None, false);
-        for ((taken, caller), (candidate, holdings)) in taken.into_iter().zip(places).zip(&limited)
+        for ((taken, caller), (candidate, holdings)) in taken.into_iter().zip(places).zip(attempts)
         {
             match taken {
-                Ok(Taken::Claimed(handle)) => {
-                    callers.give(caller, handle);
-                    had_turn(candidate.fairness_key.as_deref());
-                }
+                Ok(Taken::Claimed(handle)) => to.give(caller, handle, candidate),
                 Ok(Taken::Overtaken) => {
                     self.known.forget(holdings, self.executor.now());
                     lost = true;
@@ -258,26 +294,29 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
             // A key may have counted as full only for what was not taken after all.
             self.full.clear();
         }
-        if let Some(error) = failed {
-            return Err(error);
-        }
+        failed.map_or(Ok(()), Err)
+    }
 
-        // A claim that offers no more takes the others as ever.
-        let mut plain = plain;
+    /// Claims so many of the others as ever: the database picks them.
+    async fn claim_plain(
+        &self,
+        offered: &Claim,
+        mut plain: u32,
+        to: &mut Receivers<'_>,
+    ) -> Result<(), EngineError> {
         while 0 < plain {
-            let Some(caller) = callers.next().next() else { break };
-            let most = callers.next().take_while(|next| *next == caller).count();
+            let Some(caller) = to.callers.next().next() else { break };
+            let most = to.callers.next().take_while(|next| *next == caller).count();
             let most = u32::try_from(most).unwrap_or(u32::MAX).min(plain);
-            let claim = callers.on_terms_of(caller, offered).up_to(most);
+            let claim = to.callers.on_terms_of(caller, offered).up_to(most);
+
             let claimed = claim_up_to(self.executor, &claim).await?;
-            is_moving = is_moving || !claimed.is_empty();
             plain = if claimed.len() < most as usize { 0 } else { plain - most };
             for handle in claimed {
-                callers.give(caller, handle);
-                had_turn(None);
+                to.give_plain(caller, handle);
             }
         }
-        Ok(is_moving)
+        Ok(())
     }
 
     /// Takes one execution with an estimate, if its budgets are not known to have too little room.

@@ -115,6 +115,17 @@ pub enum Answered<T> {
     NotYet(Vec<Query>),
 }
 
+impl<T> Answered<T> {
+    /// The queries that it still needs.
+    #[must_use]
+    pub fn unread(self) -> Vec<Query> {
+        match self {
+            Self::Yes(_) => Vec::new(),
+            Self::NotYet(queries) => queries,
+        }
+    }
+}
+
 impl<O> Verdict<O> {
     /// The changes, and an outcome that is known beforehand.
     pub fn change(changes: impl Into<Changes>, outcome: O) -> Decided<O> {

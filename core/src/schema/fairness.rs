@@ -1,4 +1,4 @@
-//! Fairness between the keys of a lane: their weights, and whose turn comes next.
+//! Fairness between the keys of a lane: their weights and their turns.
 
 table! {
     /// One row per lane in which claims were shared between fairness keys.

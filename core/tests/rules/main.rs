@@ -10,6 +10,7 @@ mod create;
 mod delay;
 mod expire;
 mod fail;
+mod fairness;
 mod fleet;
 mod flow;
 mod grant;

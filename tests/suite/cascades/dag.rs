@@ -13,7 +13,7 @@ use crate::bench::{lane, payload_of, worker};
 
 /// Nodes of a large graph; `FF_DAG_NODES` says otherwise.
 fn nodes() -> usize {
-    std::env::var("FF_DAG_NODES").map_or(2_500, |text| text.parse().expect("a number"))
+    std::env::var("FF_DAG_NODES").map_or(1_500, |text| text.parse().expect("a number"))
 }
 
 /// The seed; `FF_SEED` replays another.

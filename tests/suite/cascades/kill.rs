@@ -18,7 +18,7 @@ use crate::plain::PlainSql;
 
 /// How often it is killed on SQLite; a quarter as often on Postgres. `FF_KILLS` says otherwise.
 fn kills() -> usize {
-    std::env::var("FF_KILLS").map_or(40, |text| text.parse().expect("a number"))
+    std::env::var("FF_KILLS").map_or(20, |text| text.parse().expect("a number"))
 }
 
 /// A root that fails; what depends on it is skipped, layer after layer, in groups of all kinds.

@@ -341,6 +341,7 @@ impl Pages {
             ],
         };
         let values = self.joined.as_ref().map_or(&[][..], |joined| joined.values);
+
         List {
             name: self.name.into(),
             table: budget_in_use::REF,

@@ -17,7 +17,7 @@ use crate::plan::{Expr, Guard, List, Mutation, OfEach, Predicate, Query};
 use crate::rules::budget::reservation::{Estimate, Fit, some_reserved};
 use crate::rules::budget::token::{ESTIMATES, budgets_in, fairness_key_in, limit_keys_in, token};
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Decided, Decision, Step, Then, Transition, Verdict};
+use crate::rules::decision::{Answered, Decided, Decision, Step, Then, Transition, Verdict};
 use crate::rules::execution::claim::{Claim, best_first, first_due};
 use crate::rules::execution::leasing::Lease;
 use crate::rules::execution::terms::{LeasedAttempt, retry_returns};
@@ -103,25 +103,41 @@ impl Candidates {
     }
 }
 
-impl Transition for Candidates {
-    type Outcome = Vec<Candidate>;
-
-    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        let waiting = self.list("executions to claim", self.claim.eligible(ctx.now), best_first());
-        let due =
-            self.list("executions to claim that are due", self.claim.due(ctx.now), first_due());
+impl Candidates {
+    /// The candidates, once they are listed.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` for a column of another type.
+    pub fn listed(
+        &self,
+        facts: &Facts,
+        now: TimestampMs,
+    ) -> Result<Answered<Vec<Candidate>>, EngineError> {
+        let waiting = self.list("executions to claim", self.claim.eligible(now), best_first());
+        let due = self.list("executions to claim that are due", self.claim.due(now), first_due());
         let Some(mut rows) = facts.list(&waiting).map(<[Row]>::to_vec) else {
-            return Ok(Step::Read(vec![Query::List(waiting)]));
+            return Ok(Answered::NotYet(vec![Query::List(waiting)]));
         };
         if rows.len() < self.claim.limit() as usize {
             let Some(more) = facts.list(&due) else {
-                return Ok(Step::Read(vec![Query::List(due)]));
+                return Ok(Answered::NotYet(vec![Query::List(due)]));
             };
             rows.extend_from_slice(more);
         }
 
         let candidates = rows.iter().map(candidate).collect::<Result<Vec<_>, _>>()?;
-        Ok(Step::Answer(candidates.into_iter().take(self.most as usize).collect()))
+        Ok(Answered::Yes(candidates.into_iter().take(self.most as usize).collect()))
+    }
+}
+
+impl Transition for Candidates {
+    type Outcome = Vec<Candidate>;
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        Ok(match self.listed(facts, ctx.now)? {
+            Answered::Yes(candidates) => Step::Answer(candidates),
+            Answered::NotYet(queries) => Step::Read(queries),
+        })
     }
 }
 

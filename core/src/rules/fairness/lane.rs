@@ -7,7 +7,8 @@ use crate::model::ids::LaneId;
 use crate::plan::facts::Facts;
 use crate::plan::{Assign, Expr, Lookup, Mutation, OnConflict, Plan, Query};
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Step, Then, Transition};
+use crate::rules::decision::{Answered, Step, Then, Transition};
+use crate::rules::execution::reserve::{Candidate, Candidates};
 use crate::rules::fairness::turns::Turns;
 use crate::rules::fairness::weight::{weight_in, weights_of};
 use crate::rules::premise::lookup;
@@ -50,13 +51,11 @@ impl ReadFairLane {
     }
 }
 
-impl Transition for ReadFairLane {
-    type Outcome = FairLane;
-
-    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<FairLane>, EngineError> {
+impl ReadFairLane {
+    fn read(&self, facts: &Facts) -> Result<Answered<FairLane>, EngineError> {
         let list = weights_of(&self.0);
         let Some(rows) = facts.list(&list) else {
-            return Ok(Step::Read(vec![Query::Lookup(vec![self.row()]), Query::List(list)]));
+            return Ok(Answered::NotYet(vec![Query::Lookup(vec![self.row()]), Query::List(list)]));
         };
 
         let mut lane = FairLane::default();
@@ -67,7 +66,43 @@ impl Transition for ReadFairLane {
             lane.turns = Turns::read(&row.read(fair_lane::turns)?)?;
             lane.version = Some(row.read(fair_lane::version)?);
         }
-        Ok(Step::Answer(lane))
+        Ok(Answered::Yes(lane))
+    }
+}
+
+impl Transition for ReadFairLane {
+    type Outcome = FairLane;
+
+    fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<FairLane>, EngineError> {
+        Ok(match self.read(facts)? {
+            Answered::Yes(lane) => Step::Answer(lane),
+            Answered::NotYet(queries) => Step::Read(queries),
+        })
+    }
+}
+
+/// Lists executions of a lane that a claim may take, together with its turns.
+#[derive(Clone, Debug)]
+pub struct ListByTurns {
+    /// The executions.
+    pub candidates: Candidates,
+    /// The lane.
+    pub lane: LaneId,
+}
+
+impl Transition for ListByTurns {
+    type Outcome = (Vec<Candidate>, FairLane);
+
+    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
+        let candidates = self.candidates.listed(facts, ctx.now)?;
+        let lane = ReadFairLane(self.lane.clone()).read(facts)?;
+        Ok(match (candidates, lane) {
+            (Answered::Yes(candidates), Answered::Yes(lane)) => Step::Answer((candidates, lane)),
+            (candidates, lane) => {
+                let unread = candidates.unread().into_iter().chain(lane.unread());
+                Step::Read(unread.collect())
+            }
+        })
     }
 }
 

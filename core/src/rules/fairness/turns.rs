@@ -1,8 +1,8 @@
 //! Turns: of which key the next execution is.
 //!
 //! The lane has a virtual time, and so has each key that takes part. A start moves the time of its
-//! key by 1 / w, and the time of the lane by 1 / Σw. A key whose time is not ahead of the lane's
-//! may have its turn; of these, the one whose turn would be over first has it. This is *earliest
+//! key by 1 / w, and the time of the lane by 1 / Σw. A key that is not ahead of the lane may have
+//! its turn; of these, the turn goes to the key for which it would be over first. This is *earliest
 //! eligible virtual deadline first* (Stoica and Abdel-Wahab, 1995): no key ever gets a whole start
 //! more or less than its share.
 //!
@@ -162,22 +162,6 @@ impl Round {
         Self { members, now: 0 }
     }
 
-    /// The key of the execution that comes next, which counts as started. `None` where none waits,
-    /// or where the one that comes next was not listed.
-    pub fn next(&mut self) -> Option<String> {
-        self.settle();
-        let now = self.now;
-        let may = self.members.iter_mut().filter(|member| member.waits() && member.at <= now);
-        let next = may.min_by_key(|member| member.ends())?;
-        if next.listed == 0 {
-            return None;
-        }
-        next.start();
-        let key = next.key.clone();
-        self.advance();
-        Some(key)
-    }
-
     /// Counts a start of an execution of that key.
     pub fn start(&mut self, key: &str) {
         self.settle();
@@ -214,6 +198,26 @@ impl Round {
         let (beyond, weights) = mean(self.members.iter().map(|member| member.turn(now)));
         let step = (UNIT + weights - 1) / weights;
         self.now = now.saturating_add(step.min(beyond).max(0));
+    }
+}
+
+/// The keys of the executions that come next, each of which counts as started. It ends where none
+/// waits, and where the one that comes next was not listed.
+impl Iterator for Round {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        self.settle();
+        let now = self.now;
+        let may = self.members.iter_mut().filter(|member| member.waits() && member.at <= now);
+        let next = may.min_by_key(|member| member.ends())?;
+        if next.listed == 0 {
+            return None;
+        }
+        next.start();
+        let key = next.key.clone();
+        self.advance();
+        Some(key)
     }
 }
 
@@ -271,12 +275,12 @@ mod tests {
         let drained = starts(&mut Turns::default(), &waiting, 0);
         assert!(drained.is_empty());
         let mut round = Round::new(&Turns::default(), &waiting);
-        let all: Vec<_> = std::iter::from_fn(|| round.next()).take(5).collect();
+        let all: Vec<_> = round.by_ref().take(5).collect();
         assert_eq!(all, ["a", "b", "b", "b", "b"], "there is no more of the first");
 
         waiting.get_mut("a").unwrap().has_more = true;
         let mut round = Round::new(&Turns::default(), &waiting);
-        let all: Vec<_> = std::iter::from_fn(|| round.next()).take(5).collect();
+        let all: Vec<_> = round.by_ref().take(5).collect();
         assert_eq!(all, ["a", "b"]);
     }
 

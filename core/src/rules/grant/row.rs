@@ -165,6 +165,7 @@ impl Grant {
     #[must_use]
     pub fn list(name: &'static str, kind: GrantKind, key: &ExecutionKey) -> List {
         let (issued, id) = (claim_grant::issued_at_ms, claim_grant::grant_id);
+
         List {
             name: name.into(),
             table: claim_grant::REF,

@@ -221,6 +221,7 @@ impl Pages {
         if self.table == limit_cell::REF {
             predicate = predicate.and(limit_cell::expires_at_ms.above(now.0));
         }
+
         Some(List {
             name: self.name.into(),
             table: self.table,

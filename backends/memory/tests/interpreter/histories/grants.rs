@@ -14,7 +14,7 @@ use ff_core::policy::ExecutionPolicy;
 use ff_core::types::{AttemptId, AttemptIndex, LeaseId, WorkerInstanceId};
 use uuid::Uuid;
 
-use crate::{
+use super::{
     Before, Handles, INDISTINCT, Model, TICK, World, check_leases, explore, handle_of, id,
     instance, int, is, lane, name, over, partition, words_of,
 };
@@ -170,7 +170,7 @@ impl Model for Grants {
         let now = world.now().0;
         let granted = int(&core["granted_until_ms"]).is_some_and(|until| now < until);
         let lapsed =
-            |row: &crate::Rows| int(&row["lease_expires_at_ms"]).is_some_and(|at| at <= now);
+            |row: &super::Rows| int(&row["lease_expires_at_ms"]).is_some_and(|at| at <= now);
         if over(&core) {
             return None;
         }

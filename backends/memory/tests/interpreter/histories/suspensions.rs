@@ -18,7 +18,7 @@ use ff_core::types::{
 };
 use uuid::Uuid;
 
-use crate::{Before, Model, Rows, TICK, World, explore, id, int, is, over, payload};
+use super::{Before, Model, Rows, TICK, World, explore, id, int, is, over, payload};
 
 const LEASE_TICKS: i64 = 2;
 const TIMEOUT_TICKS: i64 = 2;

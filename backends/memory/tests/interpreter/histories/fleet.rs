@@ -10,7 +10,7 @@ use ff_core::policy::ExecutionPolicy;
 use ff_core::state::LaneState;
 use ff_core::types::{Namespace, TimestampMs};
 
-use crate::{
+use super::{
     Before, Handles, INDISTINCT, Model, Rows, TICK, World, check_leases, explore, handle_of,
     instance, int, is, lane, name, over, words_of,
 };

@@ -16,7 +16,7 @@ use ff_core::state::{
 };
 use ff_core::types::{AttemptIndex, CancelSource, LeaseFence, TimestampMs};
 
-use crate::{
+use super::{
     Before, Handles, INDISTINCT, Model, Rows, TICK, World, check_leases, explore, handle_of, id,
     int, lane, over, partition, payload, words_of,
 };
