@@ -12,6 +12,7 @@ mod kind;
 mod money;
 mod operation;
 mod operator;
+mod schedules;
 mod situation;
 mod submission;
 mod suspension;
@@ -24,9 +25,10 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ff_core::types::LaneId;
 use futures_util::FutureExt as _;
 
-use self::generator::{Generator, Step};
+use self::generator::{Generator, LANES, Step};
 use self::kind::KINDS;
 use self::operation::{Held, Operation, Side};
 use self::situation::Situation;
@@ -40,7 +42,7 @@ const LOOK: usize = 5;
 const _: () = assert!(STEPS.is_multiple_of(LOOK));
 /// How many histories run side by side, each on databases of its own.
 const RUNNERS: u64 = 4;
-const TABLES: [&str; 33] = [
+const TABLES: [&str; 34] = [
     "ff_exec_core",
     "ff_attempt",
     "ff_claim_grant",
@@ -74,6 +76,7 @@ const TABLES: [&str; 33] = [
     "ff_limit_cell",
     "ff_fair_lane",
     "ff_fair_weight",
+    "ff_schedule",
 ];
 /// What has to come about at least once, and how an outcome says so.
 const OUTCOMES: [(&str, &str); 37] = [
@@ -187,6 +190,12 @@ async fn run_until(next: Arc<AtomicU64>, end: u64) -> (Tally, Option<String>) {
 async fn empty(bench: &Bench) {
     bench.plain.execute(&TABLES.map(|table| format!("DELETE FROM {table}")).join("; ")).await;
     bench.clock.advance(START - bench.clock.now().0);
+
+    // A process forgets what it remembers where it changes something itself.
+    bench.backend.remove_limit("none").await.unwrap();
+    for lane in LANES {
+        bench.backend.remove_fairness_weight(&LaneId::new(lane), "none").await.unwrap();
+    }
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

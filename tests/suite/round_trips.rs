@@ -273,7 +273,7 @@ async fn claiming_by_turns_costs_three_and_each_end_one() {
     for round in 0..15 {
         let mut handle = None;
         let cost = proxy.count(async { handle = Some(bench.claim().await) }).await;
-        // It reads what waits and the turns, and stores the turns before it takes its execution.
+        // It knows the turns, lists what waits, and stores the turns before it takes its execution.
         assert!(round < 10 || cost == 3, "{cost} round trips for a claim by turns");
         let handle = handle.unwrap();
         let complete = bench.backend.complete(&handle, None);

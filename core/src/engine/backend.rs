@@ -1062,7 +1062,10 @@ impl<E: Executor> EngineBackend for E {
     }
 
     async fn set_fairness_weight(&self, args: SetFairnessWeightArgs) -> Result<(), EngineError> {
-        run(self, &SetFairnessWeight::new(args)?).await
+        let lane = args.lane_id.clone();
+        let set = run(self, &SetFairnessWeight::new(args)?).await;
+        self.process_state().lanes.forget(&lane);
+        set
     }
 
     async fn remove_fairness_weight(
@@ -1070,7 +1073,9 @@ impl<E: Executor> EngineBackend for E {
         lane: &LaneId,
         fairness_key: &str,
     ) -> Result<bool, EngineError> {
-        run(self, &RemoveFairnessWeight::new(lane, fairness_key)?).await
+        let removed = run(self, &RemoveFairnessWeight::new(lane, fairness_key)?).await;
+        self.process_state().lanes.forget(lane);
+        removed
     }
 
     async fn list_fairness_weights(

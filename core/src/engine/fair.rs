@@ -1,17 +1,17 @@
 //! Claims of lanes with fairness keys: which of the listed executions come next, by the turns of
 //! the lane.
 //!
-//! A claim reads the best executions of each key together with the turns, and chooses. It stores
-//! the turns that follow, guarded by what it read, and only then takes what it chose. What it could
-//! not take gives its turn back. Where all that waits is of one key, there is nothing to share, and
-//! the turns stay as they are.
+//! A claim reads the best executions of each key, and the turns unless it knows them, and chooses.
+//! It stores the turns that follow, guarded by what it read, and only then takes what it chose. An
+//! execution that it could not take gives its turn back. Where all that waits is of one key, there
+//! is nothing to share, and the turns stay as they are.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Executor, run};
 use crate::model::error::EngineError;
-use crate::model::ids::LaneId;
+use crate::model::ids::{LaneId, TimestampMs};
 use crate::rules::execution::claim::Claim;
 use crate::rules::execution::reserve::{Candidate, Candidates};
 use crate::rules::fairness::lane::{FairLane, ListByTurns, ReadFairLane, SaveTurns};
@@ -30,26 +30,62 @@ const TRIES: usize = 8;
 /// The most lanes to remember. If there are more, all are forgotten.
 const CAPACITY: usize = 1_024;
 
-/// The number of keys that waited in each lane when a claim of this process last looked.
-#[derive(Debug, Default)]
-pub(super) struct KeysOfLanes(Mutex<HashMap<LaneId, usize>>);
+/// The time for which a process remembers the weights of a lane, ms.
+const PAUSE_MS: i64 = 250;
 
-impl KeysOfLanes {
+/// What claims of one process know of lanes, from one to the next.
+///
+/// What is remembered of turns is proven by the version that guards them. The weights are read anew
+/// after a short time, and at once where this process changes one.
+#[derive(Debug, Default)]
+pub(super) struct KnownLanes(Mutex<HashMap<LaneId, KnownLane>>);
+
+#[derive(Debug, Default)]
+struct KnownLane {
+    /// The number of keys that waited when a claim last looked.
+    keys: usize,
+    /// The turns and weights, and the time at which the weights were read.
+    fair: Option<(FairLane, TimestampMs)>,
+}
+
+impl KnownLanes {
     /// The executions of each key that a claim of so many should list: few where there are many.
     fn of_each(&self, lane: &LaneId, limit: u32) -> u32 {
-        // What is remembered only says how many to list, so half a change does no harm.
-        let lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let keys = lanes.get(lane).copied().unwrap_or(1).max(1);
+        let keys = self.lock().get(lane).map_or(1, |known| known.keys.max(1));
         let each = (limit as usize).saturating_mul(AHEAD).div_ceil(keys);
         u32::try_from(each).unwrap_or(u32::MAX).clamp(1, limit)
     }
 
-    fn note(&self, lane: &LaneId, keys: usize) {
-        let mut lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Takes what is known of the turns of a lane.
+    fn take(&self, lane: &LaneId, now: TimestampMs) -> Option<(FairLane, TimestampMs)> {
+        let fair = self.lock().get_mut(lane)?.fair.take();
+        fair.filter(|(_, read_at)| (0..PAUSE_MS).contains(&now.0.saturating_sub(read_at.0)))
+    }
+
+    fn put_back(&self, lane: &LaneId, fair: FairLane, read_at: TimestampMs) {
+        self.change(lane, |known| known.fair = Some((fair, read_at)));
+    }
+
+    fn note_keys(&self, lane: &LaneId, keys: usize) {
+        self.change(lane, |known| known.keys = keys);
+    }
+
+    /// Forgets the turns and weights of a lane: a weight was changed.
+    pub(super) fn forget(&self, lane: &LaneId) {
+        self.change(lane, |known| known.fair = None);
+    }
+
+    fn change(&self, lane: &LaneId, change: impl FnOnce(&mut KnownLane)) {
+        let mut lanes = self.lock();
         if CAPACITY <= lanes.len() && !lanes.contains_key(lane) {
             lanes.clear();
         }
-        lanes.insert(lane.clone(), keys);
+        change(lanes.entry(lane.clone()).or_default());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<LaneId, KnownLane>> {
+        // Each change is complete by itself, so a panic elsewhere leaves nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -57,6 +93,8 @@ impl KeysOfLanes {
 pub(super) struct Turned {
     lane: LaneId,
     read: FairLane,
+    /// The time at which the weights were read.
+    read_at: TimestampMs,
     round: Round,
     /// The starts of each key that were counted, and did not happen yet.
     counted: BTreeMap<String, usize>,
@@ -70,19 +108,27 @@ pub(super) async fn list_by_turns<E: Executor + ?Sized>(
     is_open: impl Fn(&Candidate) -> bool,
 ) -> Result<(Vec<Candidate>, Option<Turned>), EngineError> {
     let (lane, limit) = (claim.terms().lane().clone(), claim.limit());
-    let keys_of_lanes = &executor.process_state().keys_of_lanes;
-    let of_each = keys_of_lanes.of_each(&lane, limit);
+    let lanes = &executor.process_state().lanes;
+    let of_each = lanes.of_each(&lane, limit);
     let candidates = Candidates::of_each(claim, of_each, ROWS);
-    let list = ListByTurns { candidates, lane: lane.clone() };
-    let (candidates, read) = run(executor, &list).await?;
+    let (candidates, read, read_at) = match lanes.take(&lane, executor.now()) {
+        Some((known, read_at)) => (run(executor, &candidates).await?, known, read_at),
+        None => {
+            let read_at = executor.now();
+            let list = ListByTurns { candidates, lane: lane.clone() };
+            let (candidates, read) = run(executor, &list).await?;
+            (candidates, read, read_at)
+        }
+    };
 
     let is_cut = ROWS as usize <= candidates.len();
     let mut by_key: BTreeMap<String, VecDeque<Candidate>> = BTreeMap::new();
     for candidate in candidates.into_iter().filter(is_open) {
         by_key.entry(key_of(&candidate).to_owned()).or_default().push_back(candidate);
     }
-    keys_of_lanes.note(&lane, by_key.len());
+    lanes.note_keys(&lane, by_key.len());
     if by_key.len() < 2 {
+        lanes.put_back(&lane, read, read_at);
         let all = by_key.into_values().flatten();
         return Ok((all.take(limit as usize).collect(), None));
     }
@@ -95,7 +141,7 @@ pub(super) async fn list_by_turns<E: Executor + ?Sized>(
     let round = Round::new(&read.turns, &by_key.iter().map(waiting).collect());
     let next = round.clone().take(limit as usize);
     let chosen = next.filter_map(|key| by_key.get_mut(&key)?.pop_front()).collect();
-    Ok((chosen, Some(Turned { lane, read, round, counted: BTreeMap::new() })))
+    Ok((chosen, Some(Turned { lane, read, read_at, round, counted: BTreeMap::new() })))
 }
 
 fn key_of(candidate: &Candidate) -> &str {
@@ -125,8 +171,13 @@ impl Turned {
         if self.counted.is_empty() {
             return Ok(true);
         }
-        let (lane, read) = (self.lane.clone(), self.read.clone());
-        run(executor, &SaveTurns { lane, read, turns: self.round.clone().end() }).await
+        let (lane, read, turns) = (self.lane.clone(), self.read.clone(), self.round.clone().end());
+        let after = read.after(turns.clone());
+        let is_stored = run(executor, &SaveTurns { lane, read, turns }).await?;
+        if is_stored {
+            executor.process_state().lanes.put_back(&self.lane, after, self.read_at);
+        }
+        Ok(is_stored)
     }
 
     /// Gives back the turns of those that did not start. Where other claims change the turns all
@@ -139,6 +190,7 @@ impl Turned {
         if self.counted.is_empty() {
             return Ok(());
         }
+        executor.process_state().lanes.forget(&self.lane);
         for _ in 0..TRIES {
             let read = run(executor, &ReadFairLane(self.lane.clone())).await?;
             let mut turns = read.turns.clone();
@@ -160,11 +212,25 @@ mod tests {
 
     #[test]
     fn of_many_keys_few_executions_each_are_listed() {
-        let (lanes, lane) = (KeysOfLanes::default(), LaneId::new("a"));
+        let (lanes, lane) = (KnownLanes::default(), LaneId::new("a"));
         assert_eq!(lanes.of_each(&lane, 100), 100);
         for (keys, of_each) in [(0, 100), (2, 100), (10, 40), (1_000, 1)] {
-            lanes.note(&lane, keys);
+            lanes.note_keys(&lane, keys);
             assert_eq!(lanes.of_each(&lane, 100), of_each, "{keys}");
         }
+    }
+
+    #[test]
+    fn weights_are_remembered_for_a_short_time_and_until_one_is_changed() {
+        let (lanes, lane, read_at) = (KnownLanes::default(), LaneId::new("a"), TimestampMs(1_000));
+        let put_back = || lanes.put_back(&lane, FairLane::default(), read_at);
+        put_back();
+        assert!(lanes.take(&lane, TimestampMs(1_249)).is_some());
+        assert!(lanes.take(&lane, TimestampMs(1_249)).is_none(), "another claim has it");
+        put_back();
+        assert!(lanes.take(&lane, TimestampMs(1_250)).is_none());
+        put_back();
+        lanes.forget(&lane);
+        assert!(lanes.take(&lane, TimestampMs(1_000)).is_none());
     }
 }

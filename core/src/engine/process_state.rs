@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::budgeted::Budgeted;
 use super::combined::Combined;
-use super::fair::KeysOfLanes;
+use super::fair::KnownLanes;
 use super::known_streams::KnownStreams;
 use super::places::Places;
 use super::remembered_limits::RememberedLimits;
@@ -33,8 +33,8 @@ pub struct ProcessState {
     pub(super) combined: Combined,
     /// What the claims of this process know of limits.
     pub(super) limits: RememberedLimits,
-    /// The keys that share lanes, as claims of this process saw them last.
-    pub(super) keys_of_lanes: KeysOfLanes,
+    /// What the claims of this process know of lanes with fairness keys.
+    pub(super) lanes: KnownLanes,
     reserving: Turns<()>,
     /// `None` where a database removes index entries with their rows.
     pub(super) places: Option<Places>,

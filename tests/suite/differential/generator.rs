@@ -13,7 +13,7 @@ use super::operation::{Held, Operation, Proof, Worker};
 use super::situation::Situation;
 
 const EXECUTIONS: usize = 8;
-const LANES: [&str; 2] = ["bulk", "fast"];
+pub(super) const LANES: [&str; 2] = ["bulk", "fast"];
 pub(super) const WORKERS: [Worker; 3] = [
     ("plain", 30_000, &[]),
     ("brief", 1_000, &["gpu"]),
@@ -214,6 +214,8 @@ impl Generator {
             | Kind::SetLimit
             | Kind::SetWeight => self.money(kind, situation)?,
             Kind::ScanMoney => Operation::Scan(self.pick(&MONEY_SCANS), limit),
+            Kind::Cron => self.cron(now),
+            Kind::ScanSchedules => Operation::Scan(Scan::Schedules, limit),
             Kind::Signal => {
                 let execution = self.one_of(&situation.rows.suspended);
                 let at = self.around(now);

@@ -64,6 +64,8 @@ pub(super) enum Kind {
     SetLimit,
     SetWeight,
     ScanMoney,
+    Cron,
+    ScanSchedules,
     ExpireLease,
     Promote,
     ExpireAttempt,
@@ -72,7 +74,7 @@ pub(super) enum Kind {
 }
 
 /// Every kind and its weight. Some are drawn only while there is something for them.
-pub(super) const KINDS: [(Kind, usize); 64] = [
+pub(super) const KINDS: [(Kind, usize); 66] = [
     (Kind::Create, 12),
     (Kind::Claim, 18),
     (Kind::ClaimMany, 8),
@@ -132,6 +134,8 @@ pub(super) const KINDS: [(Kind, usize); 64] = [
     (Kind::SetLimit, 6),
     (Kind::SetWeight, 2),
     (Kind::ScanMoney, 4),
+    (Kind::Cron, 6),
+    (Kind::ScanSchedules, 6),
     (Kind::ExpireLease, 3),
     (Kind::Promote, 3),
     (Kind::ExpireAttempt, 2),
@@ -159,11 +163,18 @@ pub(super) enum Theme {
     Operators,
     Fleet,
     Money,
+    Schedules,
 }
 
 impl Theme {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Suspensions, Self::Grants, Self::Operators, Self::Fleet, Self::Money];
+    pub(super) const ALL: [Self; 6] = [
+        Self::Suspensions,
+        Self::Grants,
+        Self::Operators,
+        Self::Fleet,
+        Self::Money,
+        Self::Schedules,
+    ];
 }
 
 impl Kind {
@@ -210,6 +221,7 @@ impl Kind {
             | Self::SetLimit
             | Self::SetWeight
             | Self::ScanMoney => Theme::Money,
+            Self::Cron | Self::ScanSchedules => Theme::Schedules,
             _ => return None,
         })
     }

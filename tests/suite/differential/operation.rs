@@ -29,6 +29,7 @@ use super::fleet::Fleet;
 use super::grants::Granting;
 use super::money::Money;
 use super::operator::Order;
+use super::schedules::Cron;
 use super::suspension::Sent;
 use crate::backends::Bench;
 use crate::bench::{fence, partition, payload_of};
@@ -76,6 +77,7 @@ pub(super) enum Operation {
     Order(Box<Order>),
     Fleet(Fleet),
     Money(Box<Money>),
+    Cron(Cron),
     Complete(Held, Option<Vec<u8>>),
     Fail(Held, FailureClass, String),
     Delay(Held, TimestampMs),
@@ -178,6 +180,7 @@ impl Side {
             Operation::Order(order) => self.order(order).await,
             Operation::Fleet(fleet) => self.fleet(fleet).await,
             Operation::Money(money) => self.money(money).await,
+            Operation::Cron(cron) => self.cron(cron).await,
             Operation::Renew(held)
             | Operation::Progress(held, ..)
             | Operation::Append(held, ..)
@@ -396,10 +399,15 @@ impl Side {
         rows
     }
 
-    /// The number of the execution that a row is about.
+    /// The number of the execution that a row is about, which no schedule has submitted.
     pub(super) fn number(&self, row: &Cells) -> usize {
+        self.number_if_any(row).unwrap()
+    }
+
+    /// The same; `None` for one that a schedule has submitted.
+    pub(super) fn number_if_any(&self, row: &Cells) -> Option<usize> {
         let id = row.uuid("execution_id").unwrap();
-        self.ids.iter().position(|own| own.uuid() == id).unwrap()
+        self.ids.iter().position(|own| own.uuid() == id)
     }
 
     /// Whether a handle stands for the lease.

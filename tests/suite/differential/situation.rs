@@ -82,7 +82,7 @@ impl Side {
     /// The executions that have no row.
     pub(super) async fn gone(&self) -> Vec<usize> {
         let cores = self.bench.plain.rows("ff_exec_core").await;
-        let there: Vec<usize> = cores.iter().map(|row| self.number(row)).collect();
+        let there: Vec<usize> = cores.iter().filter_map(|row| self.number_if_any(row)).collect();
         (0..self.ids.len()).filter(|number| !there.contains(number)).collect()
     }
 
@@ -91,7 +91,8 @@ impl Side {
         let cores = plain.rows("ff_exec_core").await;
         let now = self.bench.clock.now().0;
         let numbers = |holds: &dyn Fn(&Cells) -> bool| -> Vec<usize> {
-            cores.iter().filter(|row| holds(row)).map(|row| self.number(row)).collect()
+            let known = cores.iter().filter(|row| holds(row));
+            known.filter_map(|row| self.number_if_any(row)).collect()
         };
         let public = |state: &'static str| numbers(&|row| row.text("public_state") == state);
         let mut lapsed = Vec::new();

@@ -35,6 +35,12 @@ impl FairLane {
     pub fn weight(&self, key: &str) -> u32 {
         self.weights.get(key).copied().unwrap_or(1)
     }
+
+    /// The lane once these turns are stored in place of its own.
+    #[must_use]
+    pub fn after(&self, turns: Turns) -> Self {
+        Self { turns, weights: self.weights.clone(), version: Some(self.version.unwrap_or(0) + 1) }
+    }
 }
 
 fn key(lane: &LaneId) -> Vec<(ColumnRef, Expr)> {
