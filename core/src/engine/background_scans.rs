@@ -5,7 +5,7 @@
 use std::fmt;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use event_listener::Event;
@@ -13,6 +13,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{AbortHandle, BoxFuture, abortable, select};
 
 use super::Executor;
+use super::lock::lock;
 use super::timers::scan_within;
 use crate::contracts::{Scan, ScannerFilter};
 use crate::rules::scan::ScanScope;
@@ -91,7 +92,7 @@ pub struct InstalledScans<E>(Arc<Mutex<Option<BackgroundScans<E>>>>);
 impl<E: Executor + Clone> InstalledScans<E> {
     /// Installs scans, unless some are installed already. Returns true if it did.
     pub fn install(&self, start: impl FnOnce() -> BackgroundScans<E>) -> bool {
-        let mut installed = self.lock();
+        let mut installed = lock(&self.0);
         let is_free = installed.is_none();
         if is_free {
             *installed = Some(start());
@@ -101,17 +102,13 @@ impl<E: Executor + Clone> InstalledScans<E> {
 
     /// Stops the installed scans, within `grace`.
     pub async fn shutdown(&self, grace: Duration) {
-        let installed = self.lock().take();
+        let installed = lock(&self.0).take();
         if let Some(scans) = installed {
             let unfinished = scans.shutdown(grace).await;
             if unfinished != 0 {
                 tracing::warn!(unfinished, "scanners were cut short");
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<BackgroundScans<E>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

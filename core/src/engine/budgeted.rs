@@ -5,11 +5,13 @@
 //! short, and from time to time. That is safe: a claim that offers no room takes no execution with
 //! a budget. A process knows at once of those that it has submitted itself.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::combined::claim_together;
+use super::lock::lock;
 use super::places::{claim_up_to, take};
+use super::remembered::is_fresh;
 use super::reserving::some_fits;
 use super::{Executor, run};
 use crate::contracts::{CLAIM_MAX, CapabilitySet, ClaimPolicy};
@@ -22,9 +24,6 @@ use crate::rules::budget::room::{OpenBudgets, Room, any_in_use};
 use crate::rules::budget::token::{ESTIMATES, token};
 use crate::rules::execution::claim::Claim;
 use crate::rules::execution::listing;
-
-/// The time for which a process remembers that there are none, ms.
-const PAUSE_MS: i64 = 250;
 
 /// What one process knows of the executions with budgets.
 #[derive(Debug, Default)]
@@ -50,28 +49,23 @@ impl Budgeted {
             !policy.budget_ids.is_empty() || policy.fairness_key.is_some()
         };
         if policy.is_some_and(is_new) {
-            *self.only_keys() = None;
+            *lock(&self.only_keys) = None;
         }
     }
 
     /// The room that is remembered for a short time: none in budgets, where only keys are in use.
     /// That is safe as well.
     fn remembered(&self, now_ms: i64) -> Option<Room> {
-        let only_keys = self.only_keys();
+        let only_keys = lock(&self.only_keys);
         let (room, at) = only_keys.as_ref()?;
-        (0..PAUSE_MS).contains(&now_ms.saturating_sub(*at)).then(|| room.clone())
+        is_fresh(*at, now_ms).then(|| room.clone())
     }
 
     /// Remembers the room that was read, where it may be.
     fn remember(&self, room: &Room, now_ms: i64) {
         let has_keys = room.has_limits || !room.fair_lanes.is_empty();
         let only_keys = has_keys && !room.has_estimates && room.tokens.is_empty();
-        *self.only_keys() = only_keys.then(|| (room.clone(), now_ms));
-    }
-
-    fn only_keys(&self) -> MutexGuard<'_, Option<(Room, i64)>> {
-        // Each change is complete by itself, so a panic elsewhere leaves nothing half done.
-        self.only_keys.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.only_keys) = only_keys.then(|| (room.clone(), now_ms));
     }
 
     fn exist(&self) -> bool {
@@ -81,7 +75,7 @@ impl Budgeted {
     /// Returns true if it is time to look for some, now or with the claims that follow.
     fn is_due(&self, now_ms: i64, is_short: bool) -> bool {
         let before = self.none_at_ms.load(Ordering::Acquire);
-        if (0..PAUSE_MS).contains(&now_ms.saturating_sub(before)) {
+        if is_fresh(before, now_ms) {
             return false;
         }
 

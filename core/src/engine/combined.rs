@@ -7,12 +7,13 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{Shared, WeakShared};
 
 use super::Executor;
+use super::lock::lock;
 use super::reserving::claim_reserving;
 use crate::contracts::CLAIM_MAX;
 use crate::model::error::EngineError;
@@ -181,11 +182,6 @@ impl Caller {
         let has = u32::try_from(self.handles.len()).unwrap_or(u32::MAX);
         self.claim.limit().saturating_sub(has)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each change is complete by itself, so a panic elsewhere leaves nothing half done.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

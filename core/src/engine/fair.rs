@@ -7,8 +7,10 @@
 //! is nothing to share, and the turns stay as they are.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
+use super::lock::lock;
+use super::remembered::is_fresh;
 use super::{Executor, run};
 use crate::model::error::EngineError;
 use crate::model::ids::{LaneId, TimestampMs};
@@ -30,9 +32,6 @@ const TRIES: usize = 8;
 /// The most lanes to remember. If there are more, all are forgotten.
 const CAPACITY: usize = 1_024;
 
-/// The time for which a process remembers the weights of a lane, ms.
-const PAUSE_MS: i64 = 250;
-
 /// What claims of one process know of lanes, from one to the next.
 ///
 /// What is remembered of turns is proven by the version that guards them. The weights are read anew
@@ -51,15 +50,15 @@ struct KnownLane {
 impl KnownLanes {
     /// The executions of each key that a claim of so many should list: few where there are many.
     fn of_each(&self, lane: &LaneId, limit: u32) -> u32 {
-        let keys = self.lock().get(lane).map_or(1, |known| known.keys.max(1));
+        let keys = lock(&self.0).get(lane).map_or(1, |known| known.keys.max(1));
         let each = (limit as usize).saturating_mul(AHEAD).div_ceil(keys);
         u32::try_from(each).unwrap_or(u32::MAX).clamp(1, limit)
     }
 
     /// Takes what is known of the turns of a lane.
     fn take(&self, lane: &LaneId, now: TimestampMs) -> Option<(FairLane, TimestampMs)> {
-        let fair = self.lock().get_mut(lane)?.fair.take();
-        fair.filter(|(_, read_at)| (0..PAUSE_MS).contains(&now.0.saturating_sub(read_at.0)))
+        let fair = lock(&self.0).get_mut(lane)?.fair.take();
+        fair.filter(|(_, read_at)| is_fresh(read_at.0, now.0))
     }
 
     fn put_back(&self, lane: &LaneId, fair: FairLane, read_at: TimestampMs) {
@@ -76,16 +75,11 @@ impl KnownLanes {
     }
 
     fn change(&self, lane: &LaneId, change: impl FnOnce(&mut KnownLane)) {
-        let mut lanes = self.lock();
+        let mut lanes = lock(&self.0);
         if CAPACITY <= lanes.len() && !lanes.contains_key(lane) {
             lanes.clear();
         }
         change(lanes.entry(lane.clone()).or_default());
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<LaneId, KnownLane>> {
-        // Each change is complete by itself, so a panic elsewhere leaves nothing half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -124,7 +118,7 @@ pub(super) async fn list_by_turns<E: Executor + ?Sized>(
     let is_cut = ROWS as usize <= candidates.len();
     let mut by_key: BTreeMap<String, VecDeque<Candidate>> = BTreeMap::new();
     for candidate in candidates.into_iter().filter(is_open) {
-        by_key.entry(key_of(&candidate).to_owned()).or_default().push_back(candidate);
+        by_key.entry(candidate.turn_key().to_owned()).or_default().push_back(candidate);
     }
     lanes.note_keys(&lane, by_key.len());
     if by_key.len() < 2 {
@@ -144,14 +138,10 @@ pub(super) async fn list_by_turns<E: Executor + ?Sized>(
     Ok((chosen, Some(Turned { lane, read, read_at, round, counted: BTreeMap::new() })))
 }
 
-fn key_of(candidate: &Candidate) -> &str {
-    candidate.fairness_key.as_deref().unwrap_or_default()
-}
-
 impl Turned {
     /// Counts the start of an execution that is to be taken.
     pub(super) fn start(&mut self, candidate: &Candidate) {
-        let key = key_of(candidate);
+        let key = candidate.turn_key();
         self.round.start(key);
         *self.counted.entry(key.to_owned()).or_default() += 1;
     }
@@ -165,16 +155,18 @@ impl Turned {
 
     /// Stores the turns that follow. False where another claim changed them meanwhile.
     pub(super) async fn store<E: Executor + ?Sized>(
-        &self,
+        &mut self,
         executor: &E,
     ) -> Result<bool, EngineError> {
         if self.counted.is_empty() {
             return Ok(true);
         }
-        let (lane, read, turns) = (self.lane.clone(), self.read.clone(), self.round.clone().end());
-        let after = read.after(turns.clone());
-        let is_stored = run(executor, &SaveTurns { lane, read, turns }).await?;
+
+        let turns = self.round.clone().end();
+        let save = SaveTurns::new(self.lane.clone(), &self.read, turns.clone());
+        let is_stored = run(executor, &save).await?;
         if is_stored {
+            let after = std::mem::take(&mut self.read).after(turns);
             executor.process_state().lanes.put_back(&self.lane, after, self.read_at);
         }
         Ok(is_stored)
@@ -197,8 +189,7 @@ impl Turned {
             for (key, counted) in &self.counted {
                 turns.take_back(key, *counted);
             }
-            let save = SaveTurns { lane: self.lane.clone(), read, turns };
-            if run(executor, &save).await? {
+            if run(executor, &SaveTurns::new(self.lane.clone(), &read, turns)).await? {
                 break;
             }
         }

@@ -4,9 +4,11 @@
 //! evicted, or that another process created, is looked up.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use uuid::Uuid;
+
+use super::lock::lock;
 
 /// The most leases to remember; the oldest are evicted first.
 const CAPACITY: usize = 65_536;
@@ -26,7 +28,7 @@ struct Leases {
 impl KnownStreams {
     /// Remembers that a frame was appended under a lease.
     pub(super) fn insert(&self, lease: Uuid) {
-        let mut leases = self.lock();
+        let mut leases = lock(&self.leases);
         if leases.known.insert(lease) {
             leases.oldest_first.push_back(lease);
         }
@@ -40,12 +42,7 @@ impl KnownStreams {
 
     /// True if a frame is known to have been appended under a lease.
     pub(super) fn contains(&self, lease: Uuid) -> bool {
-        self.lock().known.contains(&lease)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Leases> {
-        // Each change is one insert or one removal, so a panic elsewhere leaves nothing half done.
-        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.leases).known.contains(&lease)
     }
 }
 

@@ -22,6 +22,7 @@ mod executor;
 mod fair;
 mod frames;
 mod known_streams;
+mod lock;
 mod lost_workers;
 mod named;
 pub mod operations;
@@ -31,6 +32,7 @@ mod process_state;
 #[cfg(feature = "generate")]
 mod random;
 mod reconcile;
+mod remembered;
 mod remembered_limits;
 mod reserving;
 mod retention;

@@ -10,9 +10,10 @@
 //! execution is overlooked, and none is passed over for longer than that time.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use super::executor::Executor;
+use super::lock::lock;
 use super::run::run;
 use crate::model::error::EngineError;
 use crate::model::handle::Handle;
@@ -84,7 +85,7 @@ impl Places {
 
     /// The place that the next claim searches on from; `None` for the head of the lane.
     fn next(&self, searched: &Searched, now_ms: i64) -> Option<Place> {
-        let mut lanes = self.lock();
+        let mut lanes = lock(&self.lanes);
         let known = lanes.get_mut(searched)?;
         let place = known.last.filter(|_| EXACT <= known.claimed)?;
         if known.is_head_due(now_ms) {
@@ -103,7 +104,7 @@ impl Places {
         claimed: &Claimed,
         [began_ms, now_ms]: [i64; 2],
     ) {
-        let mut lanes = self.lock();
+        let mut lanes = lock(&self.lanes);
         let full = CAPACITY <= lanes.len();
         let known = match lanes.get_mut(searched) {
             Some(known) => known,
@@ -122,11 +123,6 @@ impl Places {
             let pause = now_ms.saturating_sub(began_ms).saturating_mul(SHARE);
             known.head_due_ms = now_ms.saturating_add(pause.clamp(PAUSE_MS, LONGEST_MS));
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Searched, Known>> {
-        // What is remembered only says where to look first, so half a change does no harm.
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,8 +7,10 @@
 //! read anew after a short time, and at once where this process changes one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
+use super::lock::lock;
+use super::remembered::is_fresh;
 use super::{Executor, run};
 use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
@@ -16,9 +18,6 @@ use crate::rules::execution::reserve::Candidate;
 use crate::rules::limit::admit::{Admission, Asking};
 use crate::rules::limit::held::Holdings;
 use crate::rules::limit::read::{HeldLimits, ReadHeld, ReadLimits, ReadTaken};
-
-/// The time for which limits are remembered, ms: so long may a changed limit not count yet.
-const PAUSE_MS: i64 = 250;
 
 /// The time for which a key of which another process took is read each time, ms.
 const CONTENDED_MS: i64 = 5_000;
@@ -54,7 +53,7 @@ pub(super) struct KnownLimits {
 impl RememberedLimits {
     /// Takes what is remembered, for a claim that has its turn.
     pub(super) fn take(&self, executor: &(impl Executor + ?Sized)) -> KnownLimits {
-        let mut memory = self.lock();
+        let mut memory = lock(&self.0);
         let forgotten = memory.forgotten;
         memory
             .known
@@ -64,7 +63,7 @@ impl RememberedLimits {
 
     /// Remembers it for the next claim.
     pub(super) fn put_back(&self, known: KnownLimits) {
-        let mut memory = self.lock();
+        let mut memory = lock(&self.0);
         if known.forgotten == memory.forgotten && known.keys.len() <= CAPACITY {
             memory.known = Some(known);
         }
@@ -72,14 +71,9 @@ impl RememberedLimits {
 
     /// Forgets all: a limit was changed.
     pub(super) fn forget(&self) {
-        let mut memory = self.lock();
+        let mut memory = lock(&self.0);
         memory.known = None;
         memory.forgotten += 1;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Memory> {
-        // Each change is complete by itself, so a panic elsewhere leaves nothing half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -217,7 +211,6 @@ impl KnownLimits {
     }
 
     fn are_limits_known(&self, now: TimestampMs) -> bool {
-        let known = |read_at: TimestampMs| (0..PAUSE_MS).contains(&now.0.saturating_sub(read_at.0));
-        self.read_at.is_some_and(known)
+        self.read_at.is_some_and(|read_at| is_fresh(read_at.0, now.0))
     }
 }

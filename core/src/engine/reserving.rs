@@ -51,18 +51,11 @@ struct Receivers<'a> {
 }
 
 impl Receivers<'_> {
-    fn give(&mut self, caller: usize, handle: Handle, candidate: &Candidate) {
+    /// Hands an execution that had a turn of that key to a caller.
+    fn give(&mut self, caller: usize, handle: Handle, key: &str) {
         self.callers.give(caller, handle);
         if let Some(turned) = &mut self.turned {
-            turned.started(candidate.fairness_key.as_deref().unwrap_or_default());
-        }
-    }
-
-    /// The same for an execution without a key.
-    fn give_plain(&mut self, caller: usize, handle: Handle) {
-        self.callers.give(caller, handle);
-        if let Some(turned) = &mut self.turned {
-            turned.started("");
+            turned.started(key);
         }
     }
 }
@@ -203,8 +196,8 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
         offered: &Claim,
         callers: &mut Callers,
     ) -> Result<bool, EngineError> {
-        let (sorted, turned) = self.list(offered).await?;
-        let is_stored = match &turned {
+        let (sorted, mut turned) = self.list(offered).await?;
+        let is_stored = match &mut turned {
             Some(turned) => turned.store(self.executor).await?,
             None => true,
         };
@@ -250,7 +243,7 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
             let Some(caller) = to.callers.next().next() else { break };
             let own = to.callers.on_terms_of(caller, offered);
             match self.take(&own, candidate, holdings, false).await? {
-                Taken::Claimed(handle) => to.give(caller, handle, candidate),
+                Taken::Claimed(handle) => to.give(caller, handle, candidate.turn_key()),
                 Taken::Overtaken => self.known.forget(holdings, self.executor.now()),
                 Taken::Fits | Taken::NoRoom(_) | Taken::Gone => self.known.unlearn(holdings),
             }
@@ -277,7 +270,7 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
         for ((taken, caller), (candidate, holdings)) in taken.into_iter().zip(places).zip(attempts)
         {
             match taken {
-                Ok(Taken::Claimed(handle)) => to.give(caller, handle, candidate),
+                Ok(Taken::Claimed(handle)) => to.give(caller, handle, candidate.turn_key()),
                 Ok(Taken::Overtaken) => {
                     self.known.forget(holdings, self.executor.now());
                     lost = true;
@@ -313,7 +306,7 @@ impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
             let claimed = claim_up_to(self.executor, &claim).await?;
             plain = if claimed.len() < most as usize { 0 } else { plain - most };
             for handle in claimed {
-                to.give_plain(caller, handle);
+                to.give(caller, handle, "");
             }
         }
         Ok(())

@@ -7,9 +7,11 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use futures_channel::oneshot;
+
+use super::lock::lock;
 
 /// The waiting callers, by key. A key is present exactly while a caller has its turn.
 type Queues<K> = HashMap<K, VecDeque<oneshot::Sender<Turn<K>>>>;
@@ -101,11 +103,6 @@ impl<K: Clone + Eq + Hash> Drop for Turn<K> {
             }
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each change is one insert or one removal, so a panic elsewhere leaves nothing half done.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

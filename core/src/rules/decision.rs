@@ -116,12 +116,26 @@ pub enum Answered<T> {
 }
 
 impl<T> Answered<T> {
-    /// The queries that it still needs.
+    /// Both, once every query of both is answered.
     #[must_use]
-    pub fn unread(self) -> Vec<Query> {
+    pub fn and<U>(self, other: Answered<U>) -> Answered<(T, U)> {
+        match (self, other) {
+            (Self::Yes(one), Answered::Yes(other)) => Answered::Yes((one, other)),
+            (Self::NotYet(mut queries), Answered::NotYet(more)) => {
+                queries.extend(more);
+                Answered::NotYet(queries)
+            }
+            (Self::NotYet(queries), Answered::Yes(_))
+            | (Self::Yes(_), Answered::NotYet(queries)) => Answered::NotYet(queries),
+        }
+    }
+
+    /// The step of a transition that answers with it.
+    #[must_use]
+    pub fn step(self) -> Step<T> {
         match self {
-            Self::Yes(_) => Vec::new(),
-            Self::NotYet(queries) => queries,
+            Self::Yes(outcome) => Step::Answer(outcome),
+            Self::NotYet(queries) => Step::Read(queries),
         }
     }
 }

@@ -95,7 +95,7 @@ impl Transition for Save {
             Step::Answer(read) => {
                 let mut round = Round::new(&read.turns, &waiting(&read));
                 round.next();
-                SaveTurns { lane: lane(), read, turns: round.end() }.step(facts, ctx)
+                SaveTurns::new(lane(), &read, round.end()).step(facts, ctx)
             }
             Step::Read(queries) => Ok(Step::Read(queries)),
             Step::Commit(plan, _) => panic!("it changes something: {plan}"),

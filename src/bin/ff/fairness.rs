@@ -9,11 +9,10 @@ use super::clock::now;
 use super::failure::Failure;
 use super::ids::lane;
 use super::output::{OnClosed, Output};
+use super::pages::all_pages;
 use super::table::{Column, Table};
 use super::view::{FairnessWeightRemovedView, FairnessWeightView, FairnessWeightsView};
-
-/// The operator that weights record, as other commands of operators do.
-const ACTOR: &str = "operator";
+use super::words::OPERATOR;
 
 /// The weights that one request lists.
 const PAGE: usize = 1_000;
@@ -74,7 +73,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
 
 async fn set(global: &Global, lane: LaneId, key: &str, weight: u32) -> Result<(), Failure> {
     let engine = global.open_existing().await?;
-    let args = SetFairnessWeightArgs::new(lane.clone(), key, weight, ACTOR);
+    let args = SetFairnessWeightArgs::new(lane.clone(), key, weight, OPERATOR);
     let set = engine.set_fairness_weight(args).await;
     set.map_err(|error| Failure::engine("setting the weight", &error))?;
 
@@ -118,16 +117,12 @@ async fn all_weights(
     engine: &dyn EngineBackend,
     lane: &LaneId,
 ) -> Result<Vec<FairnessWeight>, Failure> {
-    let (mut weights, mut after) = (Vec::new(), None);
-    loop {
+    all_pages(|after| async move {
         let page = engine.list_fairness_weights(lane, after, PAGE).await;
         let page = page.map_err(|error| Failure::engine("listing the weights", &error))?;
-        weights.extend(page.weights);
-        after = page.next_cursor;
-        if after.is_none() {
-            return Ok(weights);
-        }
-    }
+        Ok((page.weights, page.next_cursor))
+    })
+    .await
 }
 
 fn print(

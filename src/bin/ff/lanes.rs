@@ -12,12 +12,10 @@ use super::failure::Failure;
 use super::filter::span;
 use super::ids::lane;
 use super::output::{OnClosed, Output};
+use super::pages::all_pages;
 use super::table::{Column, Table};
 use super::view::{LaneView, LanesView};
-use super::words::or_dash;
-
-/// The operator that lanes record, as other commands of operators do.
-const ACTOR: &str = "operator";
+use super::words::{OPERATOR, or_dash};
 
 /// The lanes that one request lists.
 const PAGE: usize = 1_000;
@@ -96,7 +94,7 @@ async fn set(global: &Global, closing: Closing, state: LaneState) -> Result<(), 
     let lane = lane(&closing.lane)?;
     let engine = global.open_existing().await?;
 
-    let mut args = SetLaneStateArgs::new(lane.clone(), state, ACTOR);
+    let mut args = SetLaneStateArgs::new(lane.clone(), state, OPERATOR);
     args.reason = closing.reason;
     args.until = match closing.until {
         None => None,
@@ -129,16 +127,12 @@ async fn list(global: &Global) -> Result<(), Failure> {
 }
 
 async fn all_lanes(engine: &dyn EngineBackend) -> Result<Vec<LaneInfo>, Failure> {
-    let (mut lanes, mut after) = (Vec::new(), None);
-    loop {
+    all_pages(|after| async move {
         let page = engine.list_lanes(after, PAGE).await;
         let page = page.map_err(|error| Failure::engine("listing the lanes", &error))?;
-        lanes.extend(page.details);
-        after = page.next_cursor;
-        if after.is_none() {
-            return Ok(lanes);
-        }
-    }
+        Ok((page.details, page.next_cursor))
+    })
+    .await
 }
 
 fn print(lanes: &[LaneInfo], output: Output, now: TimestampMs) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ use super::clock::now;
 use super::failure::Failure;
 use super::ids::Ids;
 use super::output::Output;
+use super::pages::all_pages;
 use super::table::{Column, Table};
 use super::view::{LeaseView, LeasesView};
 use super::words::or_dash;
@@ -45,18 +46,18 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
 /// Reads every page of a listing of leases.
 pub(super) async fn all_leases(
     engine: &dyn EngineBackend,
-    mut args: ListLeasesArgs,
+    args: ListLeasesArgs,
 ) -> Result<Vec<LeaseInfo>, Failure> {
-    let mut leases = Vec::new();
-    loop {
-        let page = engine.list_leases(args.clone()).await;
-        let page = page.map_err(|error| Failure::engine("listing the leases", &error))?;
-        leases.extend(page.leases);
-        args.after = page.next_cursor;
-        if args.after.is_none() {
-            return Ok(leases);
+    all_pages(|after| {
+        let mut args = args.clone();
+        args.after = after;
+        async move {
+            let page = engine.list_leases(args).await;
+            let page = page.map_err(|error| Failure::engine("listing the leases", &error))?;
+            Ok((page.leases, page.next_cursor))
         }
-    }
+    })
+    .await
 }
 
 fn print(leases: &[LeaseInfo], output: Output, now: TimestampMs) -> Result<(), Failure> {

@@ -9,12 +9,10 @@ use super::clock::{now, span as span_text};
 use super::failure::Failure;
 use super::filter::span;
 use super::output::{OnClosed, Output};
+use super::pages::all_pages;
 use super::table::{Column, Table};
 use super::view::{LimitStatusView, LimitView, LimitsView, RemovedView};
-use super::words::or_dash;
-
-/// The operator that limits record, as other commands of operators do.
-const ACTOR: &str = "operator";
+use super::words::{OPERATOR, or_dash};
 
 /// The limits that one request lists.
 const PAGE: usize = 1_000;
@@ -83,7 +81,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
 
 async fn set_limit(global: &Global, set: Set) -> Result<(), Failure> {
     let engine = global.open_existing().await?;
-    let mut args = SetLimitArgs::new(set.key.clone(), ACTOR);
+    let mut args = SetLimitArgs::new(set.key.clone(), OPERATOR);
     args.max_running = set.running;
     args.rate = set.rate.map(|rate| set.burst.map_or(rate, |burst| rate.with_burst(burst)));
     let failure = |error| Failure::engine("setting the limit", &error);
@@ -149,16 +147,12 @@ async fn list(global: &Global) -> Result<(), Failure> {
 }
 
 async fn all_limits(engine: &dyn EngineBackend) -> Result<Vec<LimitInfo>, Failure> {
-    let (mut limits, mut after) = (Vec::new(), None);
-    loop {
+    all_pages(|after| async move {
         let page = engine.list_limits(after, PAGE).await;
         let page = page.map_err(|error| Failure::engine("listing the limits", &error))?;
-        limits.extend(page.limits);
-        after = page.next_cursor;
-        if after.is_none() {
-            return Ok(limits);
-        }
-    }
+        Ok((page.limits, page.next_cursor))
+    })
+    .await
 }
 
 fn print(limits: &[LimitInfo], output: Output, now: TimestampMs) -> Result<(), Failure> {

@@ -35,6 +35,7 @@ mod log;
 mod ls;
 mod migrate;
 mod output;
+mod pages;
 mod priority;
 mod quota;
 mod reconcile;

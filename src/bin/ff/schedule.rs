@@ -20,12 +20,10 @@ use super::confirm::{confirm, has_terminal};
 use super::failure::Failure;
 use super::filter::span;
 use super::output::OnClosed;
+use super::pages::all_pages;
 use super::view::{BackfillView, PreviewView, ScheduleView, SchedulesView};
-use super::words::count;
+use super::words::{OPERATOR, count};
 use definition::Definition;
-
-/// The operator that schedules record, as other commands of operators do.
-const ACTOR: &str = "operator";
 
 /// The schedules that one request lists.
 const PAGE: u32 = 1_000;
@@ -161,7 +159,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
             text::show(global.output(), &info, now(&engine).await?)
         }
         Command::Pause { name, reason } => {
-            let args = PauseScheduleArgs { id: id(name), actor: ACTOR.into(), reason };
+            let args = PauseScheduleArgs { id: id(name), actor: OPERATOR.into(), reason };
             let paused = global.open_existing().await?.pause_schedule(args).await;
             changed(global, &failed("pausing", paused)?, "is paused")
         }
@@ -209,24 +207,22 @@ async fn add(
 }
 
 async fn list(global: &Global, namespace: Option<Namespace>) -> Result<(), Failure> {
-    let engine = global.open().await?;
-    let mut schedules: Vec<ScheduleInfo> = Vec::new();
-    let mut args = ListSchedulesArgs { namespace, after: None, limit: PAGE };
-    loop {
-        let page = failed("listing", engine.list_schedules(args.clone()).await)?;
-        schedules.extend(page.schedules);
-        args.after = page.next_cursor;
-        if args.after.is_none() {
-            break;
+    let engine = &global.open().await?;
+    let schedules = all_pages(|after| {
+        let args = ListSchedulesArgs { namespace: namespace.clone(), after, limit: PAGE };
+        async move {
+            let page = failed("listing", engine.list_schedules(args).await)?;
+            Ok((page.schedules, page.next_cursor))
         }
-    }
+    })
+    .await?;
 
     let output = global.output();
     if output.is_json() {
         let schedules = schedules.iter().map(ScheduleView::of).collect();
         return Ok(output.json(&SchedulesView { schedules })?);
     }
-    text::list(output, &schedules, now(&engine).await?)
+    text::list(output, &schedules, now(engine).await?)
 }
 
 async fn remove(global: &Global, id: &ScheduleId, yes: bool) -> Result<(), Failure> {

@@ -2,6 +2,9 @@
 
 use serde::Serialize;
 
+/// The operator that changes by the program record.
+pub(super) const OPERATOR: &str = "operator";
+
 /// A number with its noun, in the plural if need be: `1 execution`, `2 executions`.
 pub(super) fn count(number: impl TryInto<u64>, of: &str) -> String {
     let number = number.try_into().unwrap_or(u64::MAX);

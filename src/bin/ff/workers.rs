@@ -11,6 +11,7 @@ use super::clock::now;
 use super::failure::Failure;
 use super::leases::all_leases;
 use super::output::Output;
+use super::pages::all_pages;
 use super::table::{Column, Table};
 use super::view::{WorkerView, WorkersView};
 use super::words::{count, or_dash};
@@ -69,17 +70,14 @@ fn state(worker: &WorkerInfo, now: TimestampMs) -> &'static str {
 }
 
 async fn all_workers(engine: &dyn EngineBackend) -> Result<Vec<WorkerInfo>, Failure> {
-    let mut workers = Vec::new();
-    let mut args = ListWorkersArgs::new();
-    loop {
-        let page = engine.list_workers(args.clone()).await;
+    all_pages(|after| async move {
+        let mut args = ListWorkersArgs::new();
+        args.after = after;
+        let page = engine.list_workers(args).await;
         let page = page.map_err(|error| Failure::engine("listing the workers", &error))?;
-        workers.extend(page.entries);
-        args.after = page.cursor;
-        if args.after.is_none() {
-            return Ok(workers);
-        }
-    }
+        Ok((page.entries, page.cursor))
+    })
+    .await
 }
 
 fn print(workers: &[Listed], output: Output, now: TimestampMs) -> Result<(), Failure> {

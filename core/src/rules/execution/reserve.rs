@@ -46,6 +46,12 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// The key of its turn: its fairness key, or the empty one of all that have none.
+    #[must_use]
+    pub fn turn_key(&self) -> &str {
+        self.fairness_key.as_deref().unwrap_or_default()
+    }
+
     /// True if any worker with the capabilities may take it, without more.
     #[must_use]
     pub fn is_plain(&self) -> bool {
@@ -134,10 +140,7 @@ impl Transition for Candidates {
     type Outcome = Vec<Candidate>;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        Ok(match self.listed(facts, ctx.now)? {
-            Answered::Yes(candidates) => Step::Answer(candidates),
-            Answered::NotYet(queries) => Step::Read(queries),
-        })
+        Ok(self.listed(facts, ctx.now)?.step())
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::model::error::EngineError;
 use crate::model::ids::LaneId;
 use crate::plan::facts::Facts;
-use crate::plan::{Assign, Expr, Lookup, Mutation, OnConflict, Plan, Query};
+use crate::plan::{Assign, Expr, Mutation, OnConflict, Plan, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Answered, Step, Then, Transition};
 use crate::rules::execution::reserve::{Candidate, Candidates};
@@ -38,8 +38,8 @@ impl FairLane {
 
     /// The lane once these turns are stored in place of its own.
     #[must_use]
-    pub fn after(&self, turns: Turns) -> Self {
-        Self { turns, weights: self.weights.clone(), version: Some(self.version.unwrap_or(0) + 1) }
+    pub fn after(self, turns: Turns) -> Self {
+        Self { turns, version: Some(self.version.unwrap_or(0) + 1), ..self }
     }
 }
 
@@ -52,16 +52,11 @@ fn key(lane: &LaneId) -> Vec<(ColumnRef, Expr)> {
 pub struct ReadFairLane(pub LaneId);
 
 impl ReadFairLane {
-    fn row(&self) -> Lookup {
-        lookup(TURNS, fair_lane::REF, key(&self.0))
-    }
-}
-
-impl ReadFairLane {
     fn read(&self, facts: &Facts) -> Result<Answered<FairLane>, EngineError> {
         let list = weights_of(&self.0);
         let Some(rows) = facts.list(&list) else {
-            return Ok(Answered::NotYet(vec![Query::Lookup(vec![self.row()]), Query::List(list)]));
+            let row = lookup(TURNS, fair_lane::REF, key(&self.0));
+            return Ok(Answered::NotYet(vec![Query::Lookup(vec![row]), Query::List(list)]));
         };
 
         let mut lane = FairLane::default();
@@ -80,10 +75,7 @@ impl Transition for ReadFairLane {
     type Outcome = FairLane;
 
     fn step(&self, facts: &Facts, _: &mut Ctx<'_>) -> Result<Step<FairLane>, EngineError> {
-        Ok(match self.read(facts)? {
-            Answered::Yes(lane) => Step::Answer(lane),
-            Answered::NotYet(queries) => Step::Read(queries),
-        })
+        Ok(self.read(facts)?.step())
     }
 }
 
@@ -102,25 +94,25 @@ impl Transition for ListByTurns {
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let candidates = self.candidates.listed(facts, ctx.now)?;
         let lane = ReadFairLane(self.lane.clone()).read(facts)?;
-        Ok(match (candidates, lane) {
-            (Answered::Yes(candidates), Answered::Yes(lane)) => Step::Answer((candidates, lane)),
-            (candidates, lane) => {
-                let unread = candidates.unread().into_iter().chain(lane.unread());
-                Step::Read(unread.collect())
-            }
-        })
+        Ok(candidates.and(lane).step())
     }
 }
 
 /// Stores the turns of a lane in place of those that were read.
 #[derive(Clone, Debug)]
 pub struct SaveTurns {
-    /// The lane.
-    pub lane: LaneId,
-    /// What was read of it.
-    pub read: FairLane,
-    /// The turns from now on.
-    pub turns: Turns,
+    lane: LaneId,
+    /// The version that was read.
+    version: Option<i64>,
+    turns: Turns,
+}
+
+impl SaveTurns {
+    /// These turns, in place of what was read of that lane.
+    #[must_use]
+    pub fn new(lane: LaneId, read: &FairLane, turns: Turns) -> Self {
+        Self { lane, version: read.version, turns }
+    }
 }
 
 impl Transition for SaveTurns {
@@ -135,7 +127,7 @@ impl Transition for SaveTurns {
         let plan = Plan::new("save_turns");
         let turns = self.turns.stored();
         let plan =
-            match self.read.version {
+            match self.version {
                 None => {
                     let mut row = key(&self.lane);
                     row.extend([fair_lane::turns.with(turns), fair_lane::version.with(1)]);

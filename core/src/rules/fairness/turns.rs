@@ -101,15 +101,14 @@ fn mean(turns: impl Iterator<Item = Turn>) -> (i64, i64) {
 /// The turns of a lane while executions are chosen.
 #[derive(Clone, Debug)]
 pub struct Round {
-    /// By key.
-    members: Vec<Member>,
+    members: BTreeMap<String, Member>,
     /// The virtual time of the lane.
     now: i64,
 }
 
-#[derive(Clone, Debug)]
+/// A key that takes part.
+#[derive(Clone, Copy, Debug)]
 struct Member {
-    key: String,
     /// Its virtual time.
     at: i64,
     weight: u32,
@@ -142,30 +141,24 @@ impl Round {
     /// The turns, where these keys wait.
     #[must_use]
     pub fn new(turns: &Turns, waiting: &BTreeMap<String, Waiting>) -> Self {
-        let absent = |turn: &(&String, &Turn)| !waiting.contains_key(turn.0);
-        let left = turns.0.iter().filter(absent).map(|(key, turn)| Member {
-            key: key.clone(),
-            at: turn.ahead,
-            weight: turn.weight,
-            listed: 0,
-            has_more: false,
+        let known = turns.0.iter().map(|(key, turn)| {
+            let Turn { ahead, weight } = *turn;
+            (key.clone(), Member { at: ahead, weight, listed: 0, has_more: false })
         });
-        let waits = waiting.iter().map(|(key, waiting)| Member {
-            key: key.clone(),
-            at: turns.0.get(key).map_or(0, |turn| turn.ahead),
-            weight: waiting.weight,
-            listed: waiting.listed,
-            has_more: waiting.has_more,
-        });
-        let mut members: Vec<Member> = left.chain(waits).collect();
-        members.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        let mut members: BTreeMap<String, Member> = known.collect();
+
+        for (key, waiting) in waiting {
+            let Waiting { listed, has_more, weight } = *waiting;
+            let at = turns.0.get(key).map_or(0, |turn| turn.ahead);
+            members.insert(key.clone(), Member { at, weight, listed, has_more });
+        }
         Self { members, now: 0 }
     }
 
     /// Counts a start of an execution of that key.
     pub fn start(&mut self, key: &str) {
         self.settle();
-        if let Some(member) = self.members.iter_mut().find(|member| member.key == key) {
+        if let Some(member) = self.members.get_mut(key) {
             member.start();
             self.advance();
         }
@@ -176,16 +169,16 @@ impl Round {
     pub fn end(mut self) -> Turns {
         self.settle();
         let now = self.now;
-        let turn = |member: Member| (member.key.clone(), member.turn(now));
-        Turns(self.members.into_iter().map(turn).collect())
+        let turns = self.members.into_iter().map(|(key, member)| (key, member.turn(now)));
+        Turns(turns.collect())
     }
 
     /// Lets those leave that wait no more and are not ahead. Where all that wait are ahead, the
     /// lane catches up with the first.
     fn settle(&mut self) {
         let now = self.now;
-        self.members.retain(|member| member.waits() || now < member.at);
-        let waiting = self.members.iter().filter(|member| member.waits());
+        self.members.retain(|_, member| member.waits() || now < member.at);
+        let waiting = self.members.values().filter(|member| member.waits());
         if let Some(first) = waiting.map(|member| member.at).min() {
             self.now = now.max(first);
         }
@@ -195,7 +188,7 @@ impl Round {
     /// rounded does not add up.
     fn advance(&mut self) {
         let now = self.now;
-        let (beyond, weights) = mean(self.members.iter().map(|member| member.turn(now)));
+        let (beyond, weights) = mean(self.members.values().map(|member| member.turn(now)));
         let step = (UNIT + weights - 1) / weights;
         self.now = now.saturating_add(step.min(beyond).max(0));
     }
@@ -209,13 +202,14 @@ impl Iterator for Round {
     fn next(&mut self) -> Option<String> {
         self.settle();
         let now = self.now;
-        let may = self.members.iter_mut().filter(|member| member.waits() && member.at <= now);
-        let next = may.min_by_key(|member| member.ends())?;
+        let may = self.members.iter_mut().filter(|(_, one)| one.waits() && one.at <= now);
+        let (key, next) = may.min_by_key(|(_, one)| one.ends())?;
         if next.listed == 0 {
             return None;
         }
+
+        let key = key.clone();
         next.start();
-        let key = next.key.clone();
         self.advance();
         Some(key)
     }
