@@ -8,13 +8,13 @@ use std::sync::Arc;
 use flowfabric_sql::core::contracts::*;
 use flowfabric_sql::core::types::{SuspensionId, WaitpointId};
 use flowfabric_sql::{
-    Ending, EngineBackend, FlowSpec, Job, LaneId, Stop, TimestampMs, Worker, WorkerConfig,
+    Ending, EngineBackend, FlowSpec, Run, LaneId, Stop, TimestampMs, Worker, WorkerConfig,
     WorkerError, WorkerReport, flow,
 };
 use tokio::sync::watch;
 
 /// Asks for approval in its first run. The answer lets it run again, and the second run finds it.
-async fn pay(engine: Arc<dyn EngineBackend>, job: Arc<Job>) -> Ending {
+async fn pay(engine: Arc<dyn EngineBackend>, job: Arc<Run>) -> Ending {
     let answers = engine.observe_signals(&job.handle).await.unwrap_or_default();
     if let Some(answer) = answers.first() {
         let paid =

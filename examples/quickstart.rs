@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use flowfabric_sql::core::backend::FailureClass;
 use flowfabric_sql::{
-    BackoffStrategy, CreateExecutionArgs, Ending, ExecutionId, ExecutionPolicy, Job, LaneId,
+    BackoffStrategy, CreateExecutionArgs, Ending, ExecutionId, ExecutionPolicy, Run, LaneId,
     Namespace, PartitionConfig, RetryPolicy, ScannerConfig, ScannerSupervisor, Stop, TimestampMs,
     Worker, WorkerConfig,
 };
@@ -43,7 +43,7 @@ fn greeting_for(lane: &LaneId, name: &str) -> CreateExecutionArgs {
 }
 
 /// Greets a name; Grace only at the second attempt.
-async fn greet(job: Arc<Job>) -> Ending {
+async fn greet(job: Arc<Run>) -> Ending {
     let name = String::from_utf8_lossy(&job.payload);
     if name == "Grace" && job.attempt_index.0 == 0 {
         return Ending::Failed { message: "lost my voice".into(), class: FailureClass::Transient };

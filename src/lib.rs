@@ -62,9 +62,13 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod client;
 pub mod flow;
+mod handler;
+mod job;
 mod open;
 pub mod scanner;
+mod service;
 pub mod worker;
 
 pub use ff_core as core;
@@ -92,7 +96,11 @@ pub use ff_core::types::{
     CancelSource, ExecutionId, LaneId, Namespace, TimestampMs, WorkerId, WorkerInstanceId,
 };
 
+pub use client::{Client, JobError, Submission, SubmissionError, Submitted};
 pub use flow::{FlowSpec, FlowSpecError, NodeSpec};
+pub use handler::{Context, Failure};
+pub use job::{Job, Unreadable};
 pub use open::{OpenError, OpenOptions, Opening, Scheme, Tuning, open};
 pub use scanner::{ScannerConfig, ScannerReport, ScannerSupervisor};
-pub use worker::{Ending, Job, Runner, Stop, Worker, WorkerConfig, WorkerError, WorkerReport};
+pub use service::{Service, ServiceBuilder};
+pub use worker::{Ending, Run, Runner, Stop, Worker, WorkerConfig, WorkerError, WorkerReport};

@@ -6,7 +6,7 @@
 //! anyway.
 
 mod emptiness;
-mod job;
+mod run;
 mod lease;
 mod pace;
 mod presence;
@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-pub use job::{Ending, Job, Runner};
+pub use run::{Ending, Run, Runner};
 pub use report::{WorkerError, WorkerReport};
 
 use emptiness::{Emptiness, EmptinessCheck};

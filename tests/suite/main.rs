@@ -26,6 +26,7 @@ mod race;
 mod renewals;
 mod reserved;
 mod round_trips;
+mod services;
 mod sessions;
 mod shapes;
 mod stopping;
