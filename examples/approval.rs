@@ -8,7 +8,7 @@ use std::sync::Arc;
 use flowfabric_sql::core::contracts::*;
 use flowfabric_sql::core::types::{SuspensionId, WaitpointId};
 use flowfabric_sql::{
-    Ending, EngineBackend, FlowSpec, Run, LaneId, Stop, TimestampMs, Worker, WorkerConfig,
+    Ending, EngineBackend, FlowSpec, LaneId, Run, Stop, TimestampMs, Worker, WorkerConfig,
     WorkerError, WorkerReport, flow,
 };
 use tokio::sync::watch;

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use flowfabric_sql::core::backend::FailureClass;
 use flowfabric_sql::{
-    BackoffStrategy, CreateExecutionArgs, Ending, ExecutionId, ExecutionPolicy, Run, LaneId,
-    Namespace, PartitionConfig, RetryPolicy, ScannerConfig, ScannerSupervisor, Stop, TimestampMs,
-    Worker, WorkerConfig,
+    BackoffStrategy, CreateExecutionArgs, Ending, ExecutionId, ExecutionPolicy, LaneId, Namespace,
+    PartitionConfig, RetryPolicy, Run, ScannerConfig, ScannerSupervisor, Stop, TimestampMs, Worker,
+    WorkerConfig,
 };
 use tokio::sync::watch;
 

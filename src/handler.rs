@@ -181,9 +181,7 @@ impl<S: Send + Sync + 'static> Handlers<S> {
 
     async fn ending(&self, failure: Failure) -> Ending {
         match failure {
-            Failure::Retry(message) => {
-                Ending::Failed { message, class: FailureClass::Transient }
-            }
+            Failure::Retry(message) => Ending::Failed { message, class: FailureClass::Transient },
             Failure::Fail(message) => Ending::Failed { message, class: FailureClass::Permanent },
             Failure::Snooze(time) => self.snoozed(time).await,
             Failure::Suspend(args) => Ending::Suspended(*args),

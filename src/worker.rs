@@ -6,12 +6,12 @@
 //! anyway.
 
 mod emptiness;
-mod run;
 mod lease;
 mod pace;
 mod presence;
 mod report;
 mod reporting;
+mod run;
 mod running;
 mod task;
 
@@ -29,8 +29,8 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-pub use run::{Ending, Run, Runner};
 pub use report::{WorkerError, WorkerReport};
+pub use run::{Ending, Run, Runner};
 
 use emptiness::{Emptiness, EmptinessCheck};
 use pace::Pace;

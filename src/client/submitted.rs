@@ -152,6 +152,8 @@ impl<J: Job> Submitted<J> {
             PublicState::Cancelled => Err(JobError::Cancelled),
             PublicState::Expired => Err(JobError::Expired),
             PublicState::Skipped => Err(JobError::Skipped),
+            // A state of a later version.
+            _ => Ok(None),
         }
     }
 

@@ -109,7 +109,8 @@ async fn a_job_runs_by_its_handler_and_its_result_comes_back() {
         let again = client.attach::<Add>(sum.id().clone());
         assert_eq!(again.result().await.unwrap(), 42);
 
-        let too_large = client.submit(&Add { numbers: vec![u64::MAX, 1] }).retries(5).await.unwrap();
+        let too_large =
+            client.submit(&Add { numbers: vec![u64::MAX, 1] }).retries(5).await.unwrap();
         service(&engine).run_until_empty().await.unwrap();
         match too_large.result().await.unwrap_err() {
             JobError::Failed { message, class } => {
