@@ -63,6 +63,7 @@
 )]
 
 mod client;
+mod clock;
 pub mod flow;
 mod handler;
 mod job;
@@ -98,7 +99,7 @@ pub use ff_core::types::{
 
 pub use client::{Client, JobError, Submission, SubmissionError, Submitted};
 pub use flow::{FlowSpec, FlowSpecError, NodeSpec};
-pub use handler::{Context, Failure};
+pub use handler::{ChangedSteps, Child, Context, Failure, OnChangedSteps, Signal};
 pub use job::{Job, Unreadable};
 pub use open::{OpenError, OpenOptions, Opening, Scheme, Tuning, open};
 pub use scanner::{ScannerConfig, ScannerReport, ScannerSupervisor};

@@ -6,7 +6,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ff_core::EngineError;
 use ff_core::backend::CapabilitySet;
+use ff_core::contracts::SeedWaitpointHmacSecretArgs;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::types::{LaneId, WorkerId, WorkerInstanceId};
 use tokio::sync::watch;
@@ -15,7 +17,9 @@ use uuid::Uuid;
 
 use crate::handler::{Context, Failure, Handlers};
 use crate::worker::Runner;
-use crate::{Job, ScannerConfig, ScannerSupervisor, Stop, Worker, WorkerConfig, WorkerError};
+use crate::{
+    Job, OnChangedSteps, ScannerConfig, ScannerSupervisor, Stop, Worker, WorkerConfig, WorkerError,
+};
 
 /// Runs jobs by their handlers, one worker for each lane, and scans for what is due.
 ///
@@ -119,6 +123,7 @@ impl Service {
         until_empty: bool,
         stopped: impl Future<Output = ()>,
     ) -> Result<(), WorkerError> {
+        seed_key(self.engine.as_ref()).await?;
         let scanners = self.settings.scanners.clone();
         let scanners =
             scanners.map(|config| ScannerSupervisor::spawn(Arc::clone(&self.engine), config));
@@ -137,6 +142,14 @@ impl Service {
         }
         ended
     }
+}
+
+/// Installs a random key for the tokens of waitpoints, where there is none: a job that waits for a
+/// signal needs one.
+async fn seed_key(engine: &dyn EngineBackend) -> Result<(), EngineError> {
+    let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+    let args = SeedWaitpointHmacSecretArgs::new("service", secret);
+    engine.seed_waitpoint_hmac_secret(args).await.map(drop)
 }
 
 /// Waits until all workers have ended. The first that fails ends the others.
@@ -250,6 +263,12 @@ impl<S: Send + Sync + 'static> ServiceBuilder<S> {
     /// Scans as configured; with `None` another process must scan.
     pub fn scanners(mut self, scanners: impl Into<Option<ScannerConfig>>) -> Self {
         self.settings.scanners = scanners.into();
+        self
+    }
+
+    /// Treats jobs whose recorded steps no longer fit their handlers like that.
+    pub fn on_changed_steps(mut self, treatment: OnChangedSteps) -> Self {
+        self.handlers.on_changed_steps = treatment;
         self
     }
 

@@ -5,10 +5,15 @@ use std::time::Duration;
 
 use ff_core::EngineError;
 use ff_core::backend::FailureClass;
-use ff_core::contracts::{CancelExecutionArgs, CancelExecutionResult};
+use ff_core::contracts::{
+    CancelExecutionArgs, CancelExecutionResult, DeliverSignalArgs, ForkExecutionArgs,
+    ForkExecutionResult, ListPendingWaitpointsArgs,
+};
 use ff_core::engine::Topic;
+use ff_core::partition::{Partition, PartitionConfig, PartitionFamily};
 use ff_core::state::PublicState;
-use ff_core::types::{CancelSource, ExecutionId, TimestampMs};
+use ff_core::types::{CancelSource, ExecutionId, LaneId, SignalId, TimestampMs, WaitpointToken};
+use serde::Serialize;
 
 use super::Client;
 use crate::Job;
@@ -44,6 +49,18 @@ pub enum JobError {
     /// It has not ended within the time that the caller gave.
     #[error("the job has not ended within {} ms", .0.as_millis())]
     StillRunning(Duration),
+    /// It waits for no signal of that name now.
+    #[error("the job does not wait for a signal {name:?}")]
+    NotWaiting {
+        /// The name of the signal.
+        name: String,
+    },
+    /// The content of a signal has no JSON form.
+    #[error("the content of signal {name:?} has no JSON form")]
+    Content {
+        /// The name of the signal.
+        name: String,
+    },
     /// Its result is not what its type says.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
@@ -53,12 +70,19 @@ pub enum JobError {
 }
 
 /// A job that was submitted.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Submitted<J> {
     client: Client,
     id: ExecutionId,
     is_new: bool,
     kind: PhantomData<fn() -> J>,
+}
+
+impl<J> Clone for Submitted<J> {
+    fn clone(&self) -> Self {
+        let Self { client, id, is_new, kind } = self;
+        Self { client: client.clone(), id: id.clone(), is_new: *is_new, kind: *kind }
+    }
 }
 
 impl<J: Job> Submitted<J> {
@@ -132,6 +156,52 @@ impl<J: Job> Submitted<J> {
             now: TimestampMs::now(),
         };
         self.client.engine.cancel_execution(args).await
+    }
+
+    /// Sends it the signal that it waits for by that name, with that content as JSON.
+    ///
+    /// # Errors
+    /// [`JobError::NotWaiting`] before it waits, and once it does no more; the engine's refusal.
+    pub async fn signal(&self, name: &str, content: &impl Serialize) -> Result<(), JobError> {
+        let no_json = |_| JobError::Content { name: name.to_owned() };
+        let payload = serde_json::to_vec(content).map_err(no_json)?;
+        let engine = &self.client.engine;
+        let args = ListPendingWaitpointsArgs::new(self.id.clone());
+        let open = engine.list_pending_waitpoints(args).await?.entries;
+        let waitpoint = open.into_iter().find(|waitpoint| waitpoint.waitpoint_key == name);
+        let not_waiting = || JobError::NotWaiting { name: name.to_owned() };
+        let waitpoint_id = waitpoint.ok_or_else(not_waiting)?.waitpoint_id;
+
+        let family = PartitionFamily::Execution;
+        let partition = Partition { family, index: self.id.partition() };
+        let token = engine.read_waitpoint_token((&partition).into(), &waitpoint_id).await?;
+        let token = WaitpointToken::new(token.ok_or_else(not_waiting)?);
+        let (id, signal, now) = (self.id.clone(), SignalId::new(), TimestampMs::now());
+        let args = DeliverSignalArgs::new(id, waitpoint_id, signal, name, token, now);
+        let source_identity = self.client.identity.clone();
+        let args = DeliverSignalArgs { payload: Some(payload), source_identity, ..args };
+        engine.deliver_signal(args).await?;
+        Ok(())
+    }
+
+    /// Submits the same job again, with the results of the steps before that one; without a name,
+    /// with none.
+    ///
+    /// # Errors
+    /// `Validation(InvalidInput)` for a step that it has not recorded; the engine's failure.
+    pub async fn fork(&self, from_step: Option<&str>) -> Result<Self, EngineError> {
+        let lane = LaneId::new(J::LANE);
+        let id = ExecutionId::solo(&lane, &PartitionConfig::default());
+        let args = ForkExecutionArgs::new(self.id.clone(), id, self.client.identity.clone());
+        let args = match from_step {
+            Some(name) => args.from_step(name),
+            None => args,
+        };
+        let (id, is_new) = match self.client.engine.fork_execution(args).await? {
+            ForkExecutionResult::Forked { execution_id, .. } => (execution_id, true),
+            ForkExecutionResult::Duplicate { execution_id } => (execution_id, false),
+        };
+        Ok(Self::new(self.client.clone(), id, is_new))
     }
 
     /// Its result; `None` while it has not ended.

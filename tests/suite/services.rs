@@ -1,5 +1,7 @@
 //! Services and clients: typed jobs from their submission to their result.
 
+mod steps;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;

@@ -140,7 +140,7 @@ use crate::rules::schedule::create::{CreateSchedule, DeleteSchedule, UpdateSched
 use crate::rules::schedule::pause::{PauseSchedule, ResumeSchedule};
 use crate::rules::schedule::read::{self as read_schedules, ReadSchedule};
 use crate::rules::step::read::ReadSteps;
-use crate::rules::step::record::Record as RecordStep;
+use crate::rules::step::record::RecordStep;
 use crate::rules::stream::read::{ReadFrames, ReadSummary};
 use crate::rules::suspension::approve::{Approval, Approve};
 use crate::rules::suspension::deliver::Deliver;

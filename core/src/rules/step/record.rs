@@ -20,13 +20,13 @@ pub const STEP: &str = "step";
 
 /// Records a step of the held attempt, unless one is recorded at its place.
 #[derive(Clone, Debug)]
-pub struct Record {
+pub struct RecordStep {
     fence: Fence,
     step: NewStep,
     position: i32,
 }
 
-impl Record {
+impl RecordStep {
     /// Checks the step.
     ///
     /// # Errors
@@ -50,7 +50,7 @@ impl Record {
     }
 }
 
-impl Decision for Record {
+impl Decision for RecordStep {
     type Outcome = RecordStepOutcome;
 
     const NAME: &'static str = "record_step";
