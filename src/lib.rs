@@ -62,6 +62,13 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+/// Pages of `docs/`, whose Rust blocks are compiled and run.
+#[cfg(all(doctest, feature = "sqlite"))]
+mod pages {
+    #[doc = include_str!("../docs/jobs.md")]
+    pub struct Jobs;
+}
+
 mod client;
 mod clock;
 pub mod flow;
