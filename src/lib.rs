@@ -77,6 +77,8 @@ mod job;
 mod open;
 pub mod scanner;
 mod service;
+#[cfg(feature = "memory")]
+pub mod testing;
 pub mod worker;
 
 pub use ff_core as core;

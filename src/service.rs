@@ -19,6 +19,7 @@ use crate::handler::{Context, Failure, Handlers};
 use crate::worker::Runner;
 use crate::{
     Job, OnChangedSteps, ScannerConfig, ScannerSupervisor, Stop, Worker, WorkerConfig, WorkerError,
+    WorkerReport,
 };
 
 /// Runs jobs by their handlers, one worker for each lane, and scans for what is due.
@@ -107,7 +108,7 @@ impl Service {
     /// # Errors
     /// The reason why a lane cannot be worked on. The others have been ended as by the future.
     pub async fn run_until(self, stopped: impl Future<Output = ()>) -> Result<(), WorkerError> {
-        self.run(false, stopped).await
+        self.run(|config| config, self.settings.scanners.clone(), stopped).await.map(drop)
     }
 
     /// Runs until its lanes are empty: nothing waits, runs or is delayed.
@@ -115,23 +116,33 @@ impl Service {
     /// # Errors
     /// As [`Self::run_until`].
     pub async fn run_until_empty(self) -> Result<(), WorkerError> {
-        self.run(true, std::future::pending()).await
+        let until_empty = |config| WorkerConfig { until_empty: true, ..config };
+        let scanners = self.settings.scanners.clone();
+        self.run(until_empty, scanners, std::future::pending()).await.map(drop)
     }
 
+    /// Runs what can run now, without scanning. Returns how many jobs that were.
+    #[cfg(feature = "memory")]
+    pub(crate) async fn run_until_idle(&self) -> Result<u64, WorkerError> {
+        let until_idle = |config| WorkerConfig { until_idle: true, ..config };
+        self.run(until_idle, None, std::future::pending()).await
+    }
+
+    /// Runs one worker for each lane, and the scanners. Returns how many jobs were claimed.
     async fn run(
-        self,
-        until_empty: bool,
+        &self,
+        ends: fn(WorkerConfig) -> WorkerConfig,
+        scanners: Option<ScannerConfig>,
         stopped: impl Future<Output = ()>,
-    ) -> Result<(), WorkerError> {
+    ) -> Result<u64, WorkerError> {
         seed_key(self.engine.as_ref()).await?;
-        let scanners = self.settings.scanners.clone();
         let scanners =
             scanners.map(|config| ScannerSupervisor::spawn(Arc::clone(&self.engine), config));
         let stop = watch::Sender::new(Stop::Not);
 
         let mut workers = JoinSet::new();
         for lane in &self.lanes {
-            let config = WorkerConfig { until_empty, ..self.settings.of_lane(lane) };
+            let config = ends(self.settings.of_lane(lane));
             let worker = Worker::new(Arc::clone(&self.engine), Arc::clone(&self.runner), config);
             workers.spawn(worker.run(stop.subscribe()));
         }
@@ -152,18 +163,19 @@ async fn seed_key(engine: &dyn EngineBackend) -> Result<(), EngineError> {
     engine.seed_waitpoint_hmac_secret(args).await.map(drop)
 }
 
-/// Waits until all workers have ended. The first that fails ends the others.
+/// Waits until all workers have ended. The first that fails ends the others. Returns how many jobs
+/// they claimed.
 async fn all_ended(
-    workers: &mut JoinSet<Result<crate::WorkerReport, WorkerError>>,
+    workers: &mut JoinSet<Result<WorkerReport, WorkerError>>,
     stop: &watch::Sender<Stop>,
     stopped: impl Future<Output = ()>,
-) -> Result<(), WorkerError> {
+) -> Result<u64, WorkerError> {
     let mut stopped = std::pin::pin!(stopped);
-    let (mut is_stopped, mut failed) = (false, None);
+    let (mut is_stopped, mut failed, mut claimed) = (false, None, 0);
     loop {
         tokio::select! {
             ended = workers.join_next() => match ended {
-                Some(Ok(Ok(_))) => {}
+                Some(Ok(Ok(report))) => claimed += report.claimed,
                 Some(Ok(Err(error))) => {
                     stop.send_replace(Stop::Drain);
                     failed = failed.or(Some(error));
@@ -174,7 +186,7 @@ async fn all_ended(
                     let reason = format!("a worker died: {error}");
                     failed = failed.or(Some(WorkerError::Broken { reason }));
                 }
-                None => return failed.map_or(Ok(()), Err),
+                None => return failed.map_or(Ok(claimed), Err),
             },
             () = &mut stopped, if !is_stopped => {
                 is_stopped = true;

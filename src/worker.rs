@@ -57,6 +57,9 @@ pub struct WorkerConfig {
     /// True if the worker ends once no execution of the lane is left to run or running, on any
     /// worker, or once the lane hands out nothing. Suspended ones do not count.
     pub until_empty: bool,
+    /// True if the worker ends once it runs nothing and a claim finds nothing, whatever is delayed
+    /// or runs elsewhere.
+    pub until_idle: bool,
     /// The longest time that running work may take after [`Stop::Drain`].
     pub grace: Duration,
     /// The longest pause between two polls while no bell rings. Submissions of other processes
@@ -84,6 +87,7 @@ impl WorkerConfig {
             worker_id,
             worker_instance_id,
             until_empty: false,
+            until_idle: false,
             grace: Duration::from_secs(10),
             poll: Duration::from_millis(250),
             liveness_ttl: Duration::from_secs(15),
@@ -268,8 +272,11 @@ impl Worker {
 
     /// True if the worker is to end, after a claim that found nothing.
     async fn is_done(&mut self) -> bool {
-        if !self.config.until_empty || !self.tasks.is_empty() {
+        if !self.tasks.is_empty() {
             return false;
+        }
+        if self.config.until_idle || !self.config.until_empty {
+            return self.config.until_idle;
         }
 
         match self.emptiness.check(self.backend.as_ref(), &self.config).await {

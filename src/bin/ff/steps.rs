@@ -34,6 +34,18 @@ struct StepView<'a> {
     recorded_at_ms: i64,
 }
 
+impl<'a> StepView<'a> {
+    fn of(step: &'a StepRecord) -> Self {
+        Self {
+            position: step.position,
+            name: &step.name,
+            value_bytes: step.value.len(),
+            attempt_index: step.attempt_index.0,
+            recorded_at_ms: step.recorded_at.0,
+        }
+    }
+}
+
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
     let name = arguments.id.name()?;
     let engine = global.open().await?;
@@ -42,7 +54,8 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         let (engine, id) = (&engine, &id);
         async move {
             let page = engine.list_steps(id, after, PAGE).await;
-            let page = page.map_err(|error| Failure::engine(&format!("the steps of {id}"), &error))?;
+            let page =
+                page.map_err(|error| Failure::engine(&format!("the steps of {id}"), &error))?;
             let is_full = u32::try_from(page.len()).is_ok_and(|length| PAGE <= length);
             let next = page.last().map(|step| step.position).filter(|_| is_full);
             Ok((page, next))
@@ -52,13 +65,8 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
 
     let output = global.output();
     if output.is_json() {
-        let view = |step| {
-            let StepRecord { position, name, value, attempt_index, recorded_at, .. } = step;
-            let (attempt_index, recorded_at_ms) = (attempt_index.0, recorded_at.0);
-            let (position, value_bytes) = (*position, value.len());
-            StepView { position, name, value_bytes, attempt_index, recorded_at_ms }
-        };
-        return Ok(output.json(&StepsView { steps: steps.iter().map(view).collect() })?);
+        let steps = steps.iter().map(StepView::of).collect();
+        return Ok(output.json(&StepsView { steps })?);
     }
     if steps.is_empty() {
         return Ok(output.line(format!("{id} has recorded no step"))?);
