@@ -62,7 +62,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
-/// Pages of `docs/`, whose Rust blocks are compiled and run.
+/// Pages of `docs/`: their Rust blocks are compiled and run.
 #[cfg(all(doctest, feature = "sqlite"))]
 mod pages {
     #[doc = include_str!("../docs/jobs.md")]

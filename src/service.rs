@@ -83,7 +83,7 @@ pub struct ServiceBuilder<S> {
 }
 
 impl Service {
-    /// A service of that engine, whose handlers share that state: 16 jobs of each lane at a time,
+    /// A service of that engine, with that state for all handlers: 16 jobs of each lane at a time,
     /// leases of 30 s, a grace of 10 s, and all scanners.
     pub fn builder<S: Send + Sync + 'static>(
         engine: Arc<dyn EngineBackend>,
@@ -259,7 +259,7 @@ impl<S: Send + Sync + 'static> ServiceBuilder<S> {
         self
     }
 
-    /// The duration of a lease without renewal. A job whose process dies runs elsewhere after that
+    /// The duration of a lease without renewal. The jobs of a dead process run elsewhere after that
     /// time.
     pub fn lease(mut self, time: Duration) -> Self {
         self.settings.lease = time;
@@ -278,7 +278,7 @@ impl<S: Send + Sync + 'static> ServiceBuilder<S> {
         self
     }
 
-    /// Treats jobs whose recorded steps no longer fit their handlers like that.
+    /// Treats jobs with recorded steps that no longer fit their handlers like that.
     pub fn on_changed_steps(mut self, treatment: OnChangedSteps) -> Self {
         self.handlers.on_changed_steps = treatment;
         self

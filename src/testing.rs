@@ -1,4 +1,4 @@
-//! Tests of code that is built on this crate: an engine in memory whose clock the test advances,
+//! Tests of code that is built on this crate: an engine in memory with a clock that the test advances,
 //! with seeded ids and with faults on order; and decisions without any engine ([`unit`]).
 //!
 //! ```

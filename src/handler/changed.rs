@@ -16,7 +16,7 @@ pub struct ChangedSteps {
     pub asked: String,
 }
 
-/// The treatment of a job whose recorded steps no longer fit its handler.
+/// The treatment of a job that has recorded steps which no longer fit its handler.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnChangedSteps {
     /// The job fails for good, and says which step is another one. Steps are found by their order.

@@ -1,4 +1,4 @@
-//! Children: jobs that a handler submits once, and whose results it waits for.
+//! Children: jobs that a handler submits once, and waits for.
 
 use std::fmt;
 use std::time::Duration;

@@ -16,7 +16,7 @@ use crate::schema::execution::{attempt, exec_core};
 use crate::schema::step::step;
 
 /// The name that every plan gives the row of a step.
-pub const STEP: &str = "step";
+const STEP: &str = "step";
 
 /// Records a step of the held attempt, unless one is recorded at its place.
 #[derive(Clone, Debug)]
