@@ -1,5 +1,5 @@
-//! Tests of code that is built on this crate: an engine in memory with a clock that the test advances,
-//! with seeded ids and with faults on order; and decisions without any engine ([`unit`]).
+//! Tests of code that is built on this crate: an engine in memory with seeded ids, a clock that the
+//! test advances, and faults on order; and decisions without any engine ([`unit`]).
 //!
 //! ```
 //! use std::time::Duration;
