@@ -5,7 +5,7 @@ use ff_core::backend::{CompositeBody, ResumeCondition, ResumeSignal, SignalMatch
 use ff_core::contracts::CountKind;
 use ff_core::crypto::hmac::hmac_sign;
 use ff_core::partition::{PartitionConfig, solo_partition};
-use ff_core::policy::RetryPolicy;
+use ff_core::policy::{ExecutionPolicy, RetryPolicy};
 use ff_core::rules::execution::failure::said;
 use ff_core::rules::suspension::collected::Collected;
 use ff_core::rules::suspension::satisfied::satisfied;
@@ -34,6 +34,10 @@ pub struct Vectors {
     pub messages: Vec<Json>,
     /// Conditions and collected signals, and if they end the wait.
     pub conditions: Vec<Json>,
+    /// The policy of an execution with nothing special, as it is stored.
+    pub default_policy: ExecutionPolicy,
+    /// The retry policy of one that says nothing of retries.
+    pub default_retry_policy: RetryPolicy,
 }
 
 /// The examples.
@@ -58,6 +62,8 @@ pub fn vectors() -> Result<Vectors, EngineError> {
             .map(|message| json!({ "message": message, "kept": said(message.as_str()) }))
             .collect(),
         conditions: conditions()?,
+        default_policy: ExecutionPolicy::default(),
+        default_retry_policy: RetryPolicy::default(),
     })
 }
 
