@@ -207,9 +207,7 @@ async fn every_statement_prepares_on_postgres() {
         for sql in statements(&Postgres, &call).expect("every sample renders") {
             let text = sqlx::AssertSqlSafe(sql.clone());
             let prepared = connection.prepare(sqlx::SqlSafeStr::into_sql_str(text)).await;
-            prepared
-                .map(drop)
-                .unwrap_or_else(|error| panic!("{name}: {error}\n{sql}"));
+            prepared.map(drop).unwrap_or_else(|error| panic!("{name}: {error}\n{sql}"));
         }
     }
     let drop_schema = sqlx::AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"));

@@ -40,8 +40,8 @@ class Lease:
     attempt_id: uuid.UUID
     expires_at_ms: int
     kind: str
-    payload: bytes
-    tags: dict[str, str]
+    payload: bytes = dataclasses.field(repr=False)
+    tags: dict[str, str] = dataclasses.field(repr=False)
     retry_policy: dict[str, Any] | None = dataclasses.field(repr=False)
     retry_count: int
 

@@ -22,7 +22,7 @@ class NotFound(Refused):
 
 
 class StaleLease(Refused):
-    """Another worker, or nobody, holds the execution: the work was lost. Stop working on it."""
+    """The execution is not held under this lease any more: the work was lost. Stop working on it."""
 
 
 class LeaseExpired(Refused):

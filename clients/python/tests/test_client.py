@@ -292,11 +292,15 @@ class Signals(Case):
         self.assertEqual(self.client.state(wait["execution_id"]), "suspended")
         self.assertEqual(self.rows(), before)
 
-    def test_a_policy_may_keep_the_waitpoints(self):
-        wait = WAITS[2]
-        self.assertTrue(self.signal(wait, "go", idempotency_key="k", keep_key_ms=1_000).resumed)
-        with self.assertRaises(flowfabric.NotSignalable):
-            self.signal(wait, "go")
+    def test_a_policy_may_keep_the_waitpoints_and_an_end_closes_them(self):
+        for wait, end, state in ((WAITS[2], self.client.complete, "completed"),
+                                 (WAITS[3], lambda lease: self.client.fail(lease, "no"), "delayed")):
+            self.assertTrue(self.signal(wait, "go", idempotency_key="k", keep_key_ms=1_000).resumed)
+            with self.assertRaises(flowfabric.NotSignalable):
+                self.signal(wait, "go")
+            for lease in self.client.claim_many(wait["lane"], limit=5):
+                end(lease)
+            self.assertEqual(self.client.state(wait["execution_id"]), state)
         self.connection.commit()
 
     def test_only_the_right_token_opens_a_waitpoint(self):

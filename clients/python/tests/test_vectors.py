@@ -28,7 +28,8 @@ class Vectors(unittest.TestCase):
             for step in statement["steps"] + statement.get("reasons", []):
                 marks = {int(mark) for mark in re.findall(r"\$(\d+)", step["sql"])}
                 self.assertLessEqual(marks, set(range(1, len(step["params"]) + 1)))
-                self.assertNotRegex(step["sql"], r"\$(?!\d)|'[^']*\$")
+                for literal in re.findall(r"'(?:[^']|'')*'", step["sql"]):
+                    self.assertNotIn("$", literal)
 
     def test_partitions_and_digests(self):
         for vector in self.vectors["partitions"]:

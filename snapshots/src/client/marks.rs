@@ -20,19 +20,22 @@ pub(super) struct Marks {
     call: u16,
     made: u16,
     drawn: u16,
+    /// Two arguments that cannot be told apart.
+    ambiguous: Option<String>,
     known: Vec<(String, Vec<Value>)>,
 }
 
 impl Marks {
     /// Those of the call with that number, from 1.
     pub(super) fn new(call: u16) -> Self {
-        Self { call, made: 0, drawn: 0, known: Vec::new() }
+        Self { call, made: 0, drawn: 0, ambiguous: None, known: Vec::new() }
     }
 
-    /// A number for each argument, the same for none of another call.
+    /// A number for each argument, the same for none of another call. Those that follow from it by
+    /// a step or two are free.
     fn next(&mut self) -> u16 {
-        self.made += 1;
-        self.call * 1_000 + self.made
+        self.made += 10;
+        self.call * 10_000 + self.made
     }
 
     /// The number of the call, from 1: for arguments of a closed set.
@@ -42,11 +45,15 @@ impl Marks {
 
     /// Names a value that follows from arguments.
     pub(super) fn note(&mut self, name: &str, value: Value) {
-        self.known.push((name.to_owned(), vec![value]));
+        self.note_each(name, vec![value]);
     }
 
     /// Names values of which each picked row takes one.
     pub(super) fn note_each(&mut self, name: &str, values: Vec<Value>) {
+        let other = self.known.iter().find(|(_, known)| *known == values);
+        self.ambiguous = other
+            .map(|(other, _)| format!("{other} and {name} are equal"))
+            .or(self.ambiguous.take());
         self.known.push((name.to_owned(), values));
     }
 
@@ -237,6 +244,10 @@ pub(super) fn sources(
     let once = |number| -> Result<(Call, Vec<Given>), EngineError> {
         let mut marks = Marks::new(number);
         let call = build(&mut marks)?;
+        if let Some(detail) = &marks.ambiguous {
+            return Err(fault(detail));
+        }
+
         let (count, bindings) = match &call {
             Call::Query(query) => {
                 let (shape, bindings) = query.clone().into_shape();

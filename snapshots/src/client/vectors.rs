@@ -55,16 +55,18 @@ pub fn vectors() -> Result<Vectors, EngineError> {
             .into(),
         tokens: vec![token(b"secret"), token(&[7; 100])],
         retries: retries(),
-        messages: ["short", "nul \0 inside"]
-            .map(str::to_owned)
-            .into_iter()
-            .chain(["\u{1f980}".repeat(5_000)])
-            .map(|message| json!({ "message": message, "kept": said(message.as_str()) }))
-            .collect(),
+        messages: messages(),
         conditions: conditions()?,
         default_policy: ExecutionPolicy::default(),
         default_retry_policy: RetryPolicy::default(),
     })
+}
+
+/// Messages, of which the last one is cut between two characters.
+fn messages() -> Vec<Json> {
+    let long = format!("{}\u{1f980}", "x".repeat(8_190));
+    let messages = ["short".to_owned(), "nul \0 inside".to_owned(), long];
+    messages.map(|message| json!({ "message": message, "kept": said(message.as_str()) })).into()
 }
 
 fn partition(lane: &str) -> Json {

@@ -9,7 +9,7 @@ use ff_core::types::LaneId;
 use serde_json::json;
 
 use crate::backends::{self, Bench, postgres_url};
-use crate::bench::{NAMESPACE, TTL, assert_not_active, partition, worker};
+use crate::bench::{LANE, NAMESPACE, TTL, assert_not_active, partition, worker};
 use crate::plain::PlainSql;
 
 use super::Place;
@@ -50,7 +50,7 @@ async fn the_python_client_passes_its_tests_on_postgres() {
 
 async fn passes_its_tests(bench: Bench, db: String, schema: String) {
     let mut waits = Vec::new();
-    for keeps_waitpoints in [false, false, true] {
+    for keeps_waitpoints in [false, false, true, true] {
         let (id, _, target) = bench
             .waiting(|mut args| {
                 args.resume_policy.close_waitpoint_on_resume = !keeps_waitpoints;
@@ -61,6 +61,7 @@ async fn passes_its_tests(bench: Bench, db: String, schema: String) {
             "execution_id": id.to_string(),
             "waitpoint_id": target.id.to_string(),
             "token": target.token,
+            "lane": LANE,
         }));
     }
 
