@@ -8,6 +8,7 @@ import json
 import os
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import unittest
 import uuid
@@ -258,6 +259,18 @@ class BesideTheProgram(Case):
             self.skipTest("only the Rust suite loses a lease")
         self.client.complete(self.client.claim(STALE_LANE), b"by python")
         self.connection.commit()
+
+
+class Example(unittest.TestCase):
+    def test_the_example_confirms_its_orders(self):
+        with tempfile.TemporaryDirectory() as directory:
+            file = os.path.join(directory, "shop.db")
+            subprocess.run([FF, "--db", f"sqlite:{file}", "migrate"], check=True,
+                           capture_output=True, timeout=60)
+            printed = subprocess.run([sys.executable, "examples/order.py", file], check=True,
+                                     capture_output=True, text=True, timeout=60,
+                                     env={**os.environ, "PYTHONPATH": "."}).stdout
+        self.assertEqual(printed.splitlines()[-1], "[('17', 'confirmed'), ('18', 'confirmed')]")
 
 
 class Signals(Case):
