@@ -3,7 +3,7 @@
 //!
 //! Such a client has no transition function, so it is given the plans that these functions make.
 //! Each plan comes from the function itself, twice, with arguments that can be told apart
-//! ([`marks`]): a bound value that is the same both times is a constant, and every other one is an
+//! (`marks`): a bound value that is the same both times is a constant, and every other one is an
 //! argument, found by its value. No statement and no name of a bind is written by hand, and a plan
 //! that binds a value of unknown origin is an error. `ff sql --all` renders the calls.
 
