@@ -7,6 +7,7 @@
 
 mod archives;
 mod cascade;
+pub mod client;
 mod explanations;
 mod fairness;
 mod fixtures;

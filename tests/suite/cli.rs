@@ -13,6 +13,7 @@ mod json;
 mod money;
 mod opening;
 mod operator;
+mod python;
 mod reasons;
 mod retention;
 mod schedule;
