@@ -21,6 +21,7 @@ use ff_core::rules::ctx::Source;
 use ff_core::schema::TableRef;
 use ff_core::types::TimestampMs;
 use sqlx::postgres::PgPool;
+use tokio::sync::OnceCell;
 
 use crate::clock::{Clock, Keeper};
 use crate::commit::{Committer, HeldRow, Limits};
@@ -32,17 +33,20 @@ use crate::migrate::{self, MigrateError, MigrateOptions};
 use crate::notify::Notifier;
 use crate::reader::Reader;
 use crate::session::Protocol;
+use crate::within::Place;
 use crate::{numbers, parameters};
 
 /// The engine on Postgres 15 or later. Clones share the pool and all other state.
 #[derive(Clone)]
 pub struct PostgresBackend {
     pool: PgPool,
-    options: PostgresOptions,
-    protocol: Protocol,
-    keeper: Arc<Keeper>,
-    reader: Arc<Reader>,
-    committer: Committer,
+    pub(crate) options: PostgresOptions,
+    pub(crate) protocol: Protocol,
+    pub(crate) keeper: Arc<Keeper>,
+    pub(crate) reader: Arc<Reader>,
+    pub(crate) committer: Committer,
+    /// The place of its tables, once it is known.
+    pub(crate) place: Arc<OnceCell<Place>>,
     process_state: Arc<ProcessState>,
     bell: Arc<Bell>,
     listener: Listener,
@@ -119,6 +123,7 @@ impl PostgresBackend {
             committer: Committer::new(connections.clone(), protocol, limits, notifier),
             keeper: Arc::new(Keeper { clock, connections, protocol }),
             process_state: Arc::new(ProcessState::over_kept_entries()),
+            place: Arc::default(),
             listener: Listener::new(pool.clone(), Arc::clone(&bell), own),
             scanners: InstalledScans::default(),
             bell,

@@ -27,6 +27,7 @@ mod row_keys;
 mod session;
 mod statements;
 mod url;
+mod within;
 
 pub use backend::PostgresBackend;
 pub use compat::apply_migrations;
