@@ -65,6 +65,7 @@
 pub mod flow;
 mod open;
 pub mod scanner;
+mod within;
 pub mod worker;
 
 pub use ff_core as core;
@@ -95,4 +96,5 @@ pub use ff_core::types::{
 pub use flow::{FlowSpec, FlowSpecError, NodeSpec};
 pub use open::{OpenError, OpenOptions, Opening, Scheme, Tuning, open};
 pub use scanner::{ScannerConfig, ScannerReport, ScannerSupervisor};
+pub use within::{InTransaction, Within};
 pub use worker::{Ending, Job, Runner, Stop, Worker, WorkerConfig, WorkerError, WorkerReport};

@@ -33,5 +33,6 @@ mod subscriptions;
 mod suspended;
 mod ticking;
 mod tidy;
+mod transactions;
 mod unless;
 mod workers;

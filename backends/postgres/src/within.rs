@@ -4,8 +4,6 @@
 //! savepoint's texts are sent by hand: the driver rolls the whole transaction back where its own
 //! savepoint cannot be opened, and what the caller sends then would commit by itself.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use ff_core::EngineError;
 use ff_core::engine::{
@@ -24,9 +22,6 @@ use crate::error::PostgresError;
 use crate::reader::decode;
 use crate::session::Protocol;
 use crate::statements::around;
-
-/// The time that the pool has to spare a connection, once, for a look at the place of the tables.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The place that a session's names lead to: the database and the first table, by their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,17 +54,31 @@ impl PostgresBackend {
         Within::new(session, self.share())
     }
 
-    /// The place of the backend's own sessions; `None` while its pool has no connection to spare.
-    async fn own_place(&self) -> Result<Option<Place>, EngineError> {
-        let look = self.place.get_or_try_init(|| async {
-            let mut connection = self.pool().acquire().await?;
-            Place::read(&sqlx::raw_sql(around::place()).fetch_one(&mut *connection).await?)
-        });
-        match tokio::time::timeout(PATIENCE, look).await {
-            Ok(Ok(place)) => Ok(Some(*place)),
-            Ok(Err(error)) => Err(self.failure(PostgresError::read(error))),
-            Err(_) => Ok(None),
+    /// Notes the place of the tables, if there are tables yet.
+    pub(crate) async fn note_place(&self) {
+        if let Ok(mut connection) = self.pool().acquire().await {
+            self.note_place_of(&mut connection).await;
         }
+    }
+
+    async fn note_place_of(&self, connection: &mut PgConnection) {
+        let told = sqlx::raw_sql(around::place()).fetch_one(connection).await;
+        if let Ok(place) = told.and_then(|row| Place::read(&row))
+            && place.table.is_some()
+        {
+            self.place.get_or_init(|| place);
+        }
+    }
+
+    /// The place of the backend's own sessions; `None` while it is unknown and the pool has no
+    /// connection to spare: the transaction may hold the last.
+    async fn own_place(&self) -> Option<Place> {
+        if self.place.get().is_none()
+            && let Some(mut connection) = self.pool().try_acquire()
+        {
+            self.note_place_of(&mut connection).await;
+        }
+        self.place.get().copied()
     }
 
     /// The engine's error for a failure of a statement in the caller's transaction. Nothing there
@@ -99,7 +108,7 @@ impl CallersSession<'_> {
             return self.control(around::open()).await;
         }
 
-        let own = self.backend.own_place().await?;
+        let own = self.backend.own_place().await;
         self.count();
         let told = sqlx::raw_sql(around::open_and_place()).fetch_all(&mut *self.connection).await;
         let place = told.and_then(|rows| rows.first().map(Place::read).transpose());

@@ -37,3 +37,4 @@ pub use connect::{Clock, SqliteOptions, Synchronous};
 pub use ff_codegen::opening::{Opening, Refusal};
 
 pub use error::{OpenError, SqliteError};
+pub use sqlx;

@@ -50,7 +50,9 @@ impl WithinExecutor {
         let (answer, answered) = oneshot::channel();
         // An operation that is over has a task left that asks on; its transaction is the caller's
         // again.
-        self.requests.unbounded_send(request(answer)).map_err(|_| refused("a task that goes on"))?;
+        self.requests
+            .unbounded_send(request(answer))
+            .map_err(|_| refused("a task that goes on"))?;
         answered.await.map_err(|_| refused("a task that goes on"))?
     }
 }
