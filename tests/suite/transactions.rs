@@ -240,7 +240,7 @@ on_both! {
         let forged = Target { token: "kid1:00".into(), ..target.clone() };
         let refused = within.deliver_signal(bench.signal(&forged, "go")).await;
         assert!(refused.is_err(), "{refused:?}");
-        let absent = within.set_execution_tag(&id(), "team", "red").await;
+        let absent = within.set_execution_tag(&id(), "team.color", "red").await;
         assert_refused(absent, "not found: execution");
         let mut over = bench.args(&id());
         over.lane_id = ff_core::types::LaneId::new("x".repeat(70_000));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use crate::clock::{Clock, Keeper};
@@ -44,7 +44,7 @@ pub struct PostgresBackend {
     pub(crate) reader: Arc<Reader>,
     pub(crate) committer: Committer,
     /// The place of its tables, once it is known.
-    pub(crate) place: Arc<OnceLock<Place>>,
+    pub(crate) place: Arc<Mutex<Option<Place>>>,
     process_state: Arc<ProcessState>,
     bell: Arc<Bell>,
     listener: Listener,

@@ -4,6 +4,8 @@
 //! savepoint's texts are sent by hand: the driver rolls the whole transaction back where its own
 //! savepoint cannot be opened, and what the caller sends then would commit by itself.
 
+use std::sync::PoisonError;
+
 use async_trait::async_trait;
 use ff_core::EngineError;
 use ff_core::engine::{
@@ -63,22 +65,26 @@ impl PostgresBackend {
 
     async fn note_place_of(&self, connection: &mut PgConnection) {
         let told = sqlx::raw_sql(around::place()).fetch_one(connection).await;
-        if let Ok(place) = told.and_then(|row| Place::read(&row))
-            && place.table.is_some()
-        {
-            self.place.get_or_init(|| place);
+        if let Ok(place) = told.and_then(|row| Place::read(&row)) {
+            *self.place.lock().unwrap_or_else(PoisonError::into_inner) =
+                place.table.is_some().then_some(place);
         }
     }
 
-    /// The place of the backend's own sessions; `None` while it is unknown and the pool has no
-    /// connection to spare: the transaction may hold the last.
-    async fn own_place(&self) -> Option<Place> {
-        if self.place.get().is_none()
+    fn own_place(&self) -> Option<Place> {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True if that is the place of the tables, as far as is known. It is looked for again where it
+    /// seems to be another, since tables may be new; but not if the pool has no connection to
+    /// spare, since the transaction may hold the last.
+    async fn is_own_place(&self, place: Option<Place>) -> bool {
+        if self.own_place().is_none_or(|own| Some(own) != place)
             && let Some(mut connection) = self.pool().try_acquire()
         {
             self.note_place_of(&mut connection).await;
         }
-        self.place.get().copied()
+        self.own_place().is_none_or(|own| Some(own) == place)
     }
 
     /// The engine's error for a failure of a statement in the caller's transaction. Nothing there
@@ -108,12 +114,11 @@ impl CallersSession<'_> {
             return self.control(around::open()).await;
         }
 
-        let own = self.backend.own_place().await;
         self.count();
         let told = sqlx::raw_sql(around::open_and_place()).fetch_all(&mut *self.connection).await;
         let place = told.and_then(|rows| rows.first().map(Place::read).transpose());
         let place = place.map_err(|error| self.backend.failure(PostgresError::read(error)))?;
-        if own.is_some() && own != place {
+        if !self.backend.is_own_place(place).await {
             self.control(around::release(Topics::NONE)).await?;
             return Err(elsewhere());
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ff_core::backend::BackendTag;
 use ff_core::engine::Topic;
 use ff_core::stream_events::InstanceTagEvent;
 use ff_core::stream_subscribe::StreamCursor;
@@ -36,7 +37,10 @@ on_both! {
         own.within(&bench).create_execution(bench.args(&id())).await.unwrap();
         let early = tokio::time::timeout(QUIET, &mut ring).await;
         assert!(early.is_err(), "it rang before the commit");
-        assert_eq!(bench.try_claim().await, None);
+        // A claim on SQLite would wait for the file.
+        if bench.tag == BackendTag::Postgres {
+            assert_eq!(bench.try_claim().await, None);
+        }
 
         own.commit().await.unwrap();
         tokio::time::timeout(BOUND, ring).await.expect("the commit rings");
@@ -65,6 +69,8 @@ fn execution(event: &InstanceTagEvent) -> &ff_core::types::ExecutionId {
 fn an_event_of_a_late_commit_is_delivered_in_its_place() {
     run(postgres_copy(), |bench| {
         Box::pin(async move {
+            // The first submission to a lane also records the lane, and others wait for that.
+            bench.create().await;
             let mut events =
                 bench.backend.subscribe_instance_tags(StreamCursor::empty()).await.unwrap();
             let [late, early, gone] = [id(), id(), id()];
