@@ -238,7 +238,10 @@ impl CallersTransaction for CallersSession<'_> {
         }
         let wakes = self.backend.options.notifies;
         let new = if wakes { topics.without(self.notified) } else { Topics::NONE };
-        self.control(around::release(new)).await?;
+        if let Err(error) = self.control(around::release(new)).await {
+            self.undo_all().await;
+            return Err(error);
+        }
         self.notified = self.notified.and(new);
         Ok(())
     }
