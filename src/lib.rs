@@ -79,6 +79,7 @@ pub mod scanner;
 mod service;
 #[cfg(feature = "memory")]
 pub mod testing;
+mod within;
 pub mod worker;
 
 pub use ff_core as core;
@@ -113,4 +114,5 @@ pub use job::{Job, Unreadable};
 pub use open::{OpenError, OpenOptions, Opening, Scheme, Tuning, open};
 pub use scanner::{ScannerConfig, ScannerReport, ScannerSupervisor};
 pub use service::{Service, ServiceBuilder};
+pub use within::{InTransaction, Within};
 pub use worker::{Ending, Run, Runner, Stop, Worker, WorkerConfig, WorkerError, WorkerReport};

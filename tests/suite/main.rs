@@ -34,5 +34,6 @@ mod subscriptions;
 mod suspended;
 mod ticking;
 mod tidy;
+mod transactions;
 mod unless;
 mod workers;

@@ -2,9 +2,21 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
+use crate::clock::{Clock, Keeper};
+use crate::commit::{Committer, HeldRow, Limits};
+use crate::connect::PostgresOptions;
+use crate::connections::Connections;
+use crate::error::PostgresError;
+use crate::listen::Listener;
+use crate::migrate::{self, MigrateError, MigrateOptions};
+use crate::notify::Notifier;
+use crate::reader::Reader;
+use crate::session::Protocol;
+use crate::within::Place;
+use crate::{numbers, parameters};
 use async_trait::async_trait;
 use ff_codegen::opening::Admission;
 use ff_core::EngineError;
@@ -22,27 +34,17 @@ use ff_core::schema::TableRef;
 use ff_core::types::TimestampMs;
 use sqlx::postgres::PgPool;
 
-use crate::clock::{Clock, Keeper};
-use crate::commit::{Committer, HeldRow, Limits};
-use crate::connect::PostgresOptions;
-use crate::connections::Connections;
-use crate::error::PostgresError;
-use crate::listen::Listener;
-use crate::migrate::{self, MigrateError, MigrateOptions};
-use crate::notify::Notifier;
-use crate::reader::Reader;
-use crate::session::Protocol;
-use crate::{numbers, parameters};
-
 /// The engine on Postgres 15 or later. Clones share the pool and all other state.
 #[derive(Clone)]
 pub struct PostgresBackend {
     pool: PgPool,
-    options: PostgresOptions,
-    protocol: Protocol,
-    keeper: Arc<Keeper>,
-    reader: Arc<Reader>,
-    committer: Committer,
+    pub(crate) options: PostgresOptions,
+    pub(crate) protocol: Protocol,
+    pub(crate) keeper: Arc<Keeper>,
+    pub(crate) reader: Arc<Reader>,
+    pub(crate) committer: Committer,
+    /// The place of its tables, once it is known.
+    pub(crate) place: Arc<Mutex<Option<Place>>>,
     process_state: Arc<ProcessState>,
     bell: Arc<Bell>,
     listener: Listener,
@@ -70,6 +72,7 @@ impl PostgresBackend {
         let backend = Self::over(pool, options);
         backend.measure_clock().await?;
         backend.keeper.start();
+        backend.note_place().await;
         Ok(Arc::new(backend))
     }
 
@@ -119,6 +122,7 @@ impl PostgresBackend {
             committer: Committer::new(connections.clone(), protocol, limits, notifier),
             keeper: Arc::new(Keeper { clock, connections, protocol }),
             process_state: Arc::new(ProcessState::over_kept_entries()),
+            place: Arc::default(),
             listener: Listener::new(pool.clone(), Arc::clone(&bell), own),
             scanners: InstalledScans::default(),
             bell,
@@ -141,6 +145,7 @@ impl PostgresBackend {
             if let Err(error) = backend.check_parameters().await {
                 tracing::debug!(%error, "the session's settings could not be read");
             }
+            backend.note_place().await;
         });
     }
 
