@@ -76,7 +76,7 @@ async fn travel(trip: Trip, context: Context<Arc<Agency>>) -> Result<Vec<String>
     Ok(bookings)
 }
 
-/// Books a trip whose car is refused, and returns the agency's journal.
+/// Books a trip that gets no car, and returns the agency's journal.
 pub(crate) async fn run(url: &str) -> Result<Vec<String>, Box<dyn Error>> {
     let engine = flowfabric_sql::open(url).await?;
     let soon = BackoffStrategy::Fixed { delay_ms: 20 };
