@@ -67,6 +67,9 @@
 mod pages {
     #[doc = include_str!("../docs/jobs.md")]
     pub struct Jobs;
+
+    #[doc = include_str!("../docs/tutorial.md")]
+    pub struct Tutorial;
 }
 
 mod client;

@@ -9,6 +9,7 @@ mod events;
 mod explain;
 mod fleet;
 mod flow;
+pub(crate) mod guide;
 mod json;
 mod money;
 mod opening;

@@ -14,6 +14,7 @@ mod cli;
 mod clocks;
 mod conformance;
 mod differential;
+mod examples;
 mod flow;
 mod granted;
 mod limited;
