@@ -65,6 +65,8 @@
 /// Pages of `docs/`: their Rust blocks are compiled and run.
 #[cfg(all(doctest, feature = "sqlite"))]
 mod pages {
+    #[doc = include_str!("../README.md")]
+    pub struct Readme;
     #[doc = include_str!("../docs/jobs.md")]
     pub struct Jobs;
 

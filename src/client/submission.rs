@@ -13,7 +13,8 @@ use ff_core::policy::{BackoffStrategy, ExecutionPolicy, RetryPolicy, TimeoutPoli
 use ff_core::types::{BudgetId, ExecutionId, LaneId, TimestampMs};
 
 use super::{Client, Submitted};
-use crate::Job;
+use crate::clock::from_now;
+use crate::{InTransaction, Job};
 
 /// The reason why a job was not submitted. Nothing changed.
 #[derive(Debug, thiserror::Error)]
@@ -176,12 +177,36 @@ impl<J: Job> Submission<J> {
         Self { policy, ..self }
     }
 
+    /// Submits it within a transaction of the caller, together with the caller's own rows: it is
+    /// there, and can be claimed, once that has committed. docs/transactions.md says more.
+    ///
+    /// # Errors
+    /// As awaiting the submission; `Validation(InvalidInput)` for a transaction on another database
+    /// than the client's. A refusal leaves the transaction usable.
+    pub async fn within(
+        self,
+        transaction: &mut dyn InTransaction,
+    ) -> Result<Submitted<J>, SubmissionError> {
+        let (client, args) = self.arguments().await?;
+        let created = {
+            let mut within = transaction.within(client.engine.as_ref())?;
+            within.create_execution(args).await?
+        };
+        Ok(submitted(client, created))
+    }
+
     async fn submit(self) -> Result<Submitted<J>, SubmissionError> {
+        let (client, args) = self.arguments().await?;
+        let created = client.engine.create_execution(args).await?;
+        Ok(submitted(client, created))
+    }
+
+    async fn arguments(self) -> Result<(Client, CreateExecutionArgs), SubmissionError> {
         let Self { client, payload, lane, id, priority, delay, .. } = self;
         let input_payload = payload.ok_or(SubmissionError::Input { kind: J::KIND })?;
         let delay_until = match delay {
             Delay::None => None,
-            Delay::For(time) => Some(after(client.engine.server_time_ms().await?, time)),
+            Delay::For(time) => Some(from_now(client.engine.as_ref(), time).await?),
             Delay::Until(time) => Some(time),
         };
 
@@ -203,13 +228,16 @@ impl<J: Job> Submission<J> {
             execution_deadline_at: None,
             now: TimestampMs::now(),
         };
-
-        let (id, is_new) = match client.engine.create_execution(args).await? {
-            CreateExecutionResult::Created { execution_id, .. } => (execution_id, true),
-            CreateExecutionResult::Duplicate { execution_id } => (execution_id, false),
-        };
-        Ok(Submitted::new(client, id, is_new))
+        Ok((client, args))
     }
+}
+
+fn submitted<J: Job>(client: Client, created: CreateExecutionResult) -> Submitted<J> {
+    let (id, is_new) = match created {
+        CreateExecutionResult::Created { execution_id, .. } => (execution_id, true),
+        CreateExecutionResult::Duplicate { execution_id } => (execution_id, false),
+    };
+    Submitted::new(client, id, is_new)
 }
 
 impl<J: Job> IntoFuture for Submission<J> {
@@ -222,11 +250,6 @@ impl<J: Job> IntoFuture for Submission<J> {
 }
 
 /// A span in whole milliseconds.
-pub(super) fn millis(time: Duration) -> u64 {
+fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The time so long after now, Unix ms.
-fn after(now_ms: u64, time: Duration) -> TimestampMs {
-    TimestampMs(i64::try_from(now_ms.saturating_add(millis(time))).unwrap_or(i64::MAX))
 }

@@ -11,9 +11,10 @@ use ff_core::contracts::CreateExecutionResult;
 use ff_core::engine::transaction_conflict;
 use ff_core::engine_error::{ContentionKind, StoreClass};
 use ff_core::state::PublicState;
-use flowfabric_sql::{InTransaction as _, Within};
+use flowfabric_sql::{Client, InTransaction, Job, JobError, Within};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgPool;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{Postgres, Sqlite, Transaction};
@@ -23,6 +24,14 @@ use crate::bench::{assert_not_active, assert_refused, id};
 use crate::conformance::fence::complete_args;
 use crate::plain::{Cells, PlainSql};
 use crate::suspended::{RESUMABLE, Target};
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Charge(u32);
+
+impl Job for Charge {
+    const KIND: &'static str = "charge";
+    type Output = ();
+}
 
 /// A transaction of the caller.
 pub(crate) enum Own {
@@ -47,6 +56,13 @@ impl Own {
             Self::Postgres(transaction) => transaction.within(engine),
         }
         .unwrap()
+    }
+
+    fn transaction(&mut self) -> &mut dyn InTransaction {
+        match self {
+            Self::Sqlite(transaction) => transaction,
+            Self::Postgres(transaction) => transaction,
+        }
     }
 
     /// A row of the caller.
@@ -143,6 +159,15 @@ macro_rules! on_both {
 use on_both;
 
 on_both! {
+    async fn a_typed_job_is_submitted_within(bench) {
+        let client = Client::new(bench.backend.clone());
+        let mut own = Own::begin(&bench).await;
+        let job = client.submit(&Charge(7)).retries(2).within(own.transaction()).await.unwrap();
+        assert!(matches!(job.status().await, Err(JobError::NotFound)), "before the commit");
+        own.commit().await.unwrap();
+        assert_eq!(job.status().await.unwrap(), PublicState::Waiting);
+    }
+
     async fn a_commit_leaves_every_row_and_event(bench) {
         bench.with_orders().await;
         let (waiting, _, target) = bench.waiting(|args| args).await;
