@@ -59,6 +59,7 @@ async fn add(job: Add, _: Context<App>) -> Result<u64, Failure> {
 async fn charge(job: Charge, context: Context<App>) -> Result<(), Failure> {
     context.state().charges.fetch_add(1, Ordering::SeqCst);
     context.progress(50, "calling the bank").await?;
+    context.emit(b"ringing".to_vec()).await?;
     if context.run().attempt_index.0 == 0 {
         let cents = u8::try_from(job.cents + 256)?;
         unreachable!("{cents} are too many");

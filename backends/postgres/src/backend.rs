@@ -72,7 +72,6 @@ impl PostgresBackend {
         let backend = Self::over(pool, options);
         backend.measure_clock().await?;
         backend.keeper.start();
-        backend.note_place().await;
         Ok(Arc::new(backend))
     }
 
@@ -145,7 +144,6 @@ impl PostgresBackend {
             if let Err(error) = backend.check_parameters().await {
                 tracing::debug!(%error, "the session's settings could not be read");
             }
-            backend.note_place().await;
         });
     }
 

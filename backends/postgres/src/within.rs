@@ -57,12 +57,6 @@ impl PostgresBackend {
     }
 
     /// Notes the place of the tables, if there are tables yet.
-    pub(crate) async fn note_place(&self) {
-        if let Ok(mut connection) = self.pool().acquire().await {
-            self.note_place_of(&mut connection).await;
-        }
-    }
-
     async fn note_place_of(&self, connection: &mut PgConnection) {
         let told = sqlx::raw_sql(around::place()).fetch_one(connection).await;
         if let Ok(place) = told.and_then(|row| Place::read(&row)) {
@@ -75,8 +69,8 @@ impl PostgresBackend {
         *self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// True if that is the place of the tables, as far as is known. It is looked for again where it
-    /// seems to be another, since tables may be new; but not if the pool has no connection to
+    /// True if that is the place of the tables, as far as is known. It is looked for where it is
+    /// not known or seems to be another, since tables may be new; but not if the pool has no connection to
     /// spare, since the transaction may hold the last.
     async fn is_own_place(&self, place: Option<Place>) -> bool {
         if self.own_place().is_none_or(|own| Some(own) != place)

@@ -1,7 +1,8 @@
 //! Operations within a transaction of the caller.
 //!
 //! A plan is a script, as always, but runs on the caller's connection. The driver's own savepoint
-//! encloses the operation: if the caller drops it midway, the driver undoes what it has done.
+//! encloses the operation: if the caller drops it midway, the driver undoes what it has done, and
+//! where it is dropped as it begins, perhaps more. A caller rolls back then.
 
 use std::path::Path;
 
