@@ -66,7 +66,7 @@
 #[cfg(all(doctest, feature = "sqlite"))]
 mod pages {
     #[doc = include_str!("../README.md")]
-    pub struct Readme;
+    struct Readme;
     #[doc = include_str!("../docs/jobs.md")]
     pub struct Jobs;
 

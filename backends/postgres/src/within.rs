@@ -70,8 +70,8 @@ impl PostgresBackend {
     }
 
     /// True if that is the place of the tables, as far as is known. It is looked for where it is
-    /// not known or seems to be another, since tables may be new; but not if the pool has no connection to
-    /// spare, since the transaction may hold the last.
+    /// not known or seems to be another, since tables may be new; but not if the pool has no
+    /// connection to spare, since the transaction may hold the last.
     async fn is_own_place(&self, place: Option<Place>) -> bool {
         if self.own_place().is_none_or(|own| Some(own) != place)
             && let Some(mut connection) = self.pool().try_acquire()
