@@ -1,5 +1,5 @@
 //! Tests of code that is built on this crate: an engine in memory with seeded ids, a clock that the
-//! test advances, and faults on order; and decisions without any engine ([`unit`]).
+//! test advances, and faults on order; and decisions without any engine ([`mod@unit`]).
 //!
 //! ```
 //! use std::time::Duration;
@@ -194,10 +194,11 @@ impl TestBed {
         self.memory.fail_next(plan, fault);
     }
 
-    /// Takes the lease of an execution from its worker, as an operator would.
+    /// Takes the lease of an execution from its worker, as an operator would. Nothing changes where
+    /// no worker holds it.
     ///
     /// # Errors
-    /// The engine's refusal, if no worker holds it.
+    /// The engine's refusal of an unknown execution.
     pub async fn lose_lease(&self, id: &ExecutionId) -> Result<(), EngineError> {
         let args = RevokeLeaseArgs {
             execution_id: id.clone(),

@@ -1,5 +1,6 @@
 //! Services and clients: typed jobs from their submission to their result.
 
+mod bed;
 mod steps;
 
 use std::sync::Arc;
