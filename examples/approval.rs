@@ -8,7 +8,7 @@ use std::sync::Arc;
 use flowfabric_sql::core::contracts::*;
 use flowfabric_sql::core::types::{SuspensionId, WaitpointId};
 use flowfabric_sql::{
-    Ending, EngineBackend, FlowSpec, LaneId, Run, Stop, TimestampMs, Worker, WorkerConfig,
+    Ending, EngineBackend, FlowSpec, LaneId, Run, Stop, TimestampMs, Until, Worker, WorkerConfig,
     WorkerError, WorkerReport, flow,
 };
 use tokio::sync::watch;
@@ -37,7 +37,7 @@ async fn work(engine: &Arc<dyn EngineBackend>) -> Result<WorkerReport, WorkerErr
     let own = Arc::clone(engine);
     let runner = move |job| pay(Arc::clone(&own), job);
     let mut config = WorkerConfig::new("payments".into(), "payer".into(), "payer-1".into());
-    config.until_empty = true;
+    config.until = Until::Empty;
 
     let worker = Worker::new(Arc::clone(engine), Arc::new(runner), config);
     worker.run(watch::Sender::new(Stop::Not).subscribe()).await

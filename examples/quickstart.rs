@@ -9,8 +9,8 @@ use std::sync::Arc;
 use flowfabric_sql::core::backend::FailureClass;
 use flowfabric_sql::{
     BackoffStrategy, CreateExecutionArgs, Ending, ExecutionId, ExecutionPolicy, LaneId, Namespace,
-    PartitionConfig, RetryPolicy, Run, ScannerConfig, ScannerSupervisor, Stop, TimestampMs, Worker,
-    WorkerConfig,
+    PartitionConfig, RetryPolicy, Run, ScannerConfig, ScannerSupervisor, Stop, TimestampMs, Until,
+    Worker, WorkerConfig,
 };
 use tokio::sync::watch;
 
@@ -69,7 +69,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let scanners = ScannerSupervisor::spawn(Arc::clone(&engine), ScannerConfig::default());
     let config = WorkerConfig {
         concurrency: 2,
-        until_empty: true,
+        until: Until::Empty,
         ..WorkerConfig::new(lane, "greeter".into(), "greeter-1".into())
     };
 

@@ -5,6 +5,9 @@
 //! a process needs two loops, both here: a [`ScannerSupervisor`] that applies due timers, and a
 //! [`Worker`] that claims executions and runs them.
 //!
+//! Most programs use what is built on these: a [`Client`] that submits typed [`Job`]s, and a
+//! [`Service`] that runs both loops and calls a handler for each job. `testing` is for their tests.
+//!
 //! This crate puts the parts together and knows no rule; the rules are in [`core`].
 //!
 #![cfg_attr(feature = "sqlite", doc = "```")]
@@ -120,4 +123,6 @@ pub use open::{OpenError, OpenOptions, Opening, Scheme, Tuning, open};
 pub use scanner::{ScannerConfig, ScannerReport, ScannerSupervisor};
 pub use service::{Service, ServiceBuilder};
 pub use within::{InTransaction, Within};
-pub use worker::{Ending, Run, Runner, Stop, Worker, WorkerConfig, WorkerError, WorkerReport};
+pub use worker::{
+    Ending, Run, Runner, Stop, Until, Worker, WorkerConfig, WorkerError, WorkerReport,
+};

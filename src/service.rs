@@ -18,8 +18,8 @@ use uuid::Uuid;
 use crate::handler::{Context, Failure, Handlers};
 use crate::worker::Runner;
 use crate::{
-    Job, OnChangedSteps, ScannerConfig, ScannerSupervisor, Stop, Worker, WorkerConfig, WorkerError,
-    WorkerReport,
+    Job, OnChangedSteps, ScannerConfig, ScannerSupervisor, Stop, Until, Worker, WorkerConfig,
+    WorkerError, WorkerReport,
 };
 
 /// Runs jobs by their handlers, one worker for each lane, and scans for what is due.
@@ -108,7 +108,7 @@ impl Service {
     /// # Errors
     /// The reason why a lane cannot be worked on. The others have been ended as by the future.
     pub async fn run_until(self, stopped: impl Future<Output = ()>) -> Result<(), WorkerError> {
-        self.run(|config| config, self.settings.scanners.clone(), stopped).await.map(drop)
+        self.run(Until::Stopped, self.settings.scanners.clone(), stopped).await.map(drop)
     }
 
     /// Runs until its lanes are empty: nothing waits, runs or is delayed.
@@ -116,22 +116,20 @@ impl Service {
     /// # Errors
     /// As [`Self::run_until`].
     pub async fn run_until_empty(self) -> Result<(), WorkerError> {
-        let until_empty = |config| WorkerConfig { until_empty: true, ..config };
         let scanners = self.settings.scanners.clone();
-        self.run(until_empty, scanners, std::future::pending()).await.map(drop)
+        self.run(Until::Empty, scanners, std::future::pending()).await.map(drop)
     }
 
     /// Runs what can run now, without scanning. Returns how many jobs that were.
     #[cfg(feature = "memory")]
     pub(crate) async fn run_until_idle(&self) -> Result<u64, WorkerError> {
-        let until_idle = |config| WorkerConfig { until_idle: true, ..config };
-        self.run(until_idle, None, std::future::pending()).await
+        self.run(Until::Idle, None, std::future::pending()).await
     }
 
     /// Runs one worker for each lane, and the scanners. Returns how many jobs were claimed.
     async fn run(
         &self,
-        ends: fn(WorkerConfig) -> WorkerConfig,
+        until: Until,
         scanners: Option<ScannerConfig>,
         stopped: impl Future<Output = ()>,
     ) -> Result<u64, WorkerError> {
@@ -142,7 +140,7 @@ impl Service {
 
         let mut workers = JoinSet::new();
         for lane in &self.lanes {
-            let config = ends(self.settings.of_lane(lane));
+            let config = WorkerConfig { until, ..self.settings.of_lane(lane) };
             let worker = Worker::new(Arc::clone(&self.engine), Arc::clone(&self.runner), config);
             workers.spawn(worker.run(stop.subscribe()));
         }

@@ -36,11 +36,10 @@ impl<S> Context<S> {
         };
         let id: ExecutionId = self.step(&format!("{name}: submitted"), || new_id).await?;
 
-        let own = self.engine().describe_execution(&self.run().execution_id).await?;
-        let parent = self.run().execution_id.to_string();
-        let client = Client::new(self.engine().clone()).identified_as(parent);
-        let client = match own {
-            Some(own) => client.in_namespace(own.namespace),
+        let own = &self.run().execution_id;
+        let client = Client::new(self.engine().clone()).identified_as(own.to_string());
+        let client = match self.engine().get_execution_namespace(own).await? {
+            Some(namespace) => client.in_namespace(namespace),
             None => client,
         };
         let submitted = client.submit(job).id(id).await?;

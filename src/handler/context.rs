@@ -133,8 +133,7 @@ impl<S> Context<S> {
     /// result, or one of another type; the engine's failure.
     pub async fn upstream<J: Job>(&self, node: &str) -> Result<J::Output, Failure> {
         let node = NodeName::new(node).map_err(Failure::fail)?;
-        let own = self.engine().describe_execution(&self.run().execution_id).await?;
-        let flow = own.and_then(|execution| execution.flow_id);
+        let flow = self.engine().resolve_execution_flow_id(&self.run().execution_id).await?;
         let flow = flow.ok_or_else(|| Failure::fail("the job belongs to no flow"))?;
 
         let id = execution_id(&flow, &node);

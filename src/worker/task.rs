@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::running::{RunEntry, StopOrder};
 use super::{Ending, Run, Runner, is_database_failure, is_permanent, lease};
+use crate::clock::now;
 
 /// The outcome of a claim, for the report.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,7 +181,7 @@ impl Task {
         for _ in 0..3 {
             let partition = Partition { family: PartitionFamily::Execution, index };
             let expired = async {
-                let now = self.now().await?;
+                let now = now(self.backend.as_ref()).await?;
                 let phase = ExpirePhase::AttemptTimeout;
                 self.backend.expire_execution(partition, id, phase, now).await?;
                 self.backend.read_execution_state(id).await

@@ -58,7 +58,7 @@ async fn submit(engine: &Arc<dyn EngineBackend>, needs: Option<&str>) -> Executi
 
 fn config() -> WorkerConfig {
     let mut config = WorkerConfig::new("default".into(), "w".into(), "w-1".into());
-    config.until_empty = true;
+    config.until = Until::Empty;
     config
 }
 

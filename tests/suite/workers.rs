@@ -16,7 +16,7 @@ use ff_core::engine_backend::EngineBackend;
 use ff_core::policy::{BackoffStrategy, ExecutionPolicy, RetryPolicy};
 use ff_core::state::LaneState;
 use ff_core::types::{BudgetId, ExecutionId, TimestampMs};
-use flowfabric_sql::{Ending, Run, Stop, Worker, WorkerConfig, WorkerReport};
+use flowfabric_sql::{Ending, Run, Stop, Until, Worker, WorkerConfig, WorkerReport};
 use sqlx::{AssertSqlSafe, Executor as _};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -39,7 +39,7 @@ fn config() -> WorkerConfig {
 }
 
 fn until_empty() -> WorkerConfig {
-    WorkerConfig { until_empty: true, ..config() }
+    WorkerConfig { until: Until::Empty, ..config() }
 }
 
 fn pool(bench: &Bench) -> &PgPool {

@@ -5,18 +5,6 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use crate::clock::{Clock, Keeper};
-use crate::commit::{Committer, HeldRow, Limits};
-use crate::connect::PostgresOptions;
-use crate::connections::Connections;
-use crate::error::PostgresError;
-use crate::listen::Listener;
-use crate::migrate::{self, MigrateError, MigrateOptions};
-use crate::notify::Notifier;
-use crate::reader::Reader;
-use crate::session::Protocol;
-use crate::within::Place;
-use crate::{numbers, parameters};
 use async_trait::async_trait;
 use ff_codegen::opening::Admission;
 use ff_core::EngineError;
@@ -33,6 +21,19 @@ use ff_core::rules::ctx::Source;
 use ff_core::schema::TableRef;
 use ff_core::types::TimestampMs;
 use sqlx::postgres::PgPool;
+
+use crate::clock::{Clock, Keeper};
+use crate::commit::{Committer, HeldRow, Limits};
+use crate::connect::PostgresOptions;
+use crate::connections::Connections;
+use crate::error::PostgresError;
+use crate::listen::Listener;
+use crate::migrate::{self, MigrateError, MigrateOptions};
+use crate::notify::Notifier;
+use crate::reader::Reader;
+use crate::session::Protocol;
+use crate::within::Place;
+use crate::{numbers, parameters};
 
 /// The engine on Postgres 15 or later. Clones share the pool and all other state.
 #[derive(Clone)]

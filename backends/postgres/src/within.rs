@@ -57,7 +57,7 @@ impl PostgresBackend {
     }
 
     /// Notes the place of the tables, if there are tables yet.
-    async fn note_place_of(&self, connection: &mut PgConnection) {
+    async fn note_place(&self, connection: &mut PgConnection) {
         let told = sqlx::raw_sql(around::place()).fetch_one(connection).await;
         if let Ok(place) = told.and_then(|row| Place::read(&row)) {
             *self.place.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -76,7 +76,7 @@ impl PostgresBackend {
         if self.own_place().is_none_or(|own| Some(own) != place)
             && let Some(mut connection) = self.pool().try_acquire()
         {
-            self.note_place_of(&mut connection).await;
+            self.note_place(&mut connection).await;
         }
         self.own_place().is_none_or(|own| Some(own) == place)
     }

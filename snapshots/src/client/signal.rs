@@ -1,14 +1,14 @@
 //! Signals to waitpoints.
 
 use ff_core::EngineError;
-use ff_core::backend::{ResumeCondition, ResumePolicy, ResumeSignal, SignalMatcher};
+use ff_core::backend::{ResumeCondition, ResumePolicy, SignalMatcher};
 use ff_core::contracts::DeliverSignalArgs;
 use ff_core::crypto::hmac::hmac_sign;
 use ff_core::plan::facts::{Facts, Row};
 use ff_core::plan::value::Value;
 use ff_core::rules::key::CORE;
 use ff_core::rules::keystore::KEY;
-use ff_core::rules::suspension::collected::Collected;
+use ff_core::rules::suspension::collected::{Collected, delivered};
 use ff_core::rules::suspension::deliver::Deliver;
 use ff_core::rules::suspension::row::{SUSPENSION, WAITPOINT};
 use ff_core::schema::admin::waitpoint_hmac;
@@ -79,7 +79,7 @@ fn plan(marks: &mut Marks, effect: Effect, keyed: bool) -> Result<Call, EngineEr
     let args = args(marks, keyed, effect);
     let now = args.now;
     let mut collected = Collected::default();
-    collected.add(WAITPOINT_KEY, &signal(&args), None)?;
+    collected.add(WAITPOINT_KEY, &delivered(&args), None)?;
     marks.note("member_map", Value::Json(collected.stored()));
 
     let rows = [
@@ -128,20 +128,6 @@ fn args(marks: &mut Marks, keyed: bool, effect: Effect) -> DeliverSignalArgs {
         signal_maxlen: None,
         waitpoint_token: WaitpointToken(token),
         now,
-    }
-}
-
-fn signal(args: &DeliverSignalArgs) -> ResumeSignal {
-    let args = args.clone();
-    ResumeSignal {
-        signal_id: args.signal_id,
-        signal_name: args.signal_name,
-        signal_category: args.signal_category,
-        source_type: args.source_type,
-        source_identity: args.source_identity,
-        correlation_id: args.correlation_id.unwrap_or_default(),
-        accepted_at: args.now,
-        payload: args.payload,
     }
 }
 

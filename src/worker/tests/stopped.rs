@@ -248,7 +248,7 @@ async fn what_is_submitted_starts_at_once() {
     };
 
     let mut config = config();
-    config.until_empty = false;
+    config.until = Until::Stopped;
     let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config);
     let working = tokio::spawn(worker.run(stop.subscribe()));
     for round in 1..4 {

@@ -85,7 +85,15 @@ impl Transition for ReadSource {
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         if !facts.have_rows() {
-            let row = execution_row(&self.key, exec_core::REF.columns.to_vec());
+            // Not the result, which may be long.
+            let columns = vec![
+                exec_core::lane_id.column(),
+                exec_core::priority.column(),
+                exec_core::payload.column(),
+                exec_core::policy.column(),
+                exec_core::raw_fields.column(),
+            ];
+            let row = execution_row(&self.key, columns);
             return Ok(Step::Read(vec![Query::Lookup(vec![row])]));
         }
         let core = facts.row(CORE).ok_or(EngineError::NotFound { entity: "execution" })?;

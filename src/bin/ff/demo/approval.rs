@@ -30,7 +30,7 @@ use crate::show::print_timeline;
 use crate::tail::frame_line;
 use crate::view::{HistoryView, WaitpointView};
 use crate::waitpoints::{only_one, open_waitpoints, waitpoint_table};
-use flowfabric_sql::worker::{Ending, Run, Runner, Stop, Worker, WorkerConfig};
+use flowfabric_sql::worker::{Ending, Run, Runner, Stop, Until, Worker, WorkerConfig};
 
 /// The lane of this act.
 const LANE: &str = "demo-approval";
@@ -208,7 +208,7 @@ impl Demo {
     async fn work(&self) -> Result<(), Failure> {
         let runner = Publisher { engine: Arc::clone(&self.engine) };
         let mut config = WorkerConfig::new(LANE.into(), "worker-d".into(), "worker-d-1".into());
-        config.until_empty = true;
+        config.until = Until::Empty;
 
         let worker = Worker::new(Arc::clone(&self.engine), Arc::new(runner), config);
         let stop = watch::Sender::new(Stop::Not);
