@@ -120,7 +120,11 @@ impl Generator {
             }
         }
         loop {
-            let kind = if self.created < 3 { Kind::Create } else { self.kind() };
+            let kind = match self.created < 3 {
+                true => Kind::Create,
+                false if self.resumes(situation) => Kind::ClaimResumed,
+                false => self.kind(),
+            };
             let futile = match kind {
                 // Once all are there, another submission can only be a duplicate.
                 Kind::Create => EXECUTIONS <= self.created,
@@ -134,6 +138,11 @@ impl Generator {
                 return Step { kind, operation, repeated: false };
             }
         }
+    }
+
+    /// True if a resumed execution is claimed by name, before any other claim takes it.
+    fn resumes(&mut self, situation: &Situation<'_>) -> bool {
+        !situation.rows.resumed.is_empty() && self.chance(60)
     }
 
     fn kind(&mut self) -> Kind {

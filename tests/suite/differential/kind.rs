@@ -84,7 +84,7 @@ pub(super) const KINDS: [(Kind, usize); 67] = [
     (Kind::Append, 9),
     (Kind::Step, 4),
     (Kind::Suspend, 26),
-    (Kind::Signal, 18),
+    (Kind::Signal, 40),
     (Kind::Resume, 14),
     (Kind::Grant, 9),
     (Kind::Schedule, 5),
