@@ -114,7 +114,7 @@ impl<S: Operands> Scalars<'_, S> {
             Predicate::All(parts) => {
                 parts.iter().fold(Condition::all(), |all, part| all.add(self.predicate(part)))
             }
-            Predicate::Any(parts) => {
+            Predicate::Any(parts) | Predicate::AnyApart(parts) => {
                 parts.iter().fold(Condition::any(), |any, part| any.add(self.predicate(part)))
             }
             Predicate::Compare(path, compare, expr) => {
@@ -153,6 +153,10 @@ impl<S: Operands> Scalars<'_, S> {
             }
             Predicate::EmptyList(column) => {
                 Condition::all().add(self.dialect.is_empty_list(self.column(*column)))
+            }
+            Predicate::FirstBelow(column, bound) => {
+                let first = self.dialect.first_of_list(self.column(*column));
+                Condition::all().add(first.lt(constant(bound)))
             }
             Predicate::After(pairs) => {
                 let columns: Vec<Expr> =
@@ -222,6 +226,7 @@ impl<'a> Covering<'a> {
             Predicate::Always
             | Predicate::All(_)
             | Predicate::Any(_)
+            | Predicate::AnyApart(_)
             | Predicate::Compare(..)
             | Predicate::OneOf(..)
             | Predicate::NoneOf(..)
@@ -230,6 +235,7 @@ impl<'a> Covering<'a> {
             | Predicate::Null(_)
             | Predicate::NotNull(_)
             | Predicate::EmptyList(_)
+            | Predicate::FirstBelow(..)
             | Predicate::EachList(_)
             | Predicate::After(_) => None,
         }

@@ -2,10 +2,11 @@
 
 use ff_core::backend::{FailureClass, FailureReason, ResumeToken};
 use ff_core::contracts::{
-    ClaimResumedExecutionArgs, RateLimit, ResumeExecutionArgs, ResumeGrant, Scan, SetLimitArgs,
+    CapabilitySet, ClaimResumedExecutionArgs, RateLimit, ResumeExecutionArgs, ResumeGrant, Scan,
+    SetLimitArgs,
 };
 use ff_core::engine_backend::EngineBackend;
-use ff_core::policy::ExecutionPolicy;
+use ff_core::policy::{ExecutionPolicy, RoutingRequirements};
 use ff_core::types::{AttemptIndex, ExecutionId, LeaseId, TimestampMs, WorkerId, WorkerInstanceId};
 use uuid::Uuid;
 
@@ -14,6 +15,9 @@ use super::stage::{NOON, Scene, now};
 use super::suspensions::waiting;
 
 const KEY: &str = "tenant/42";
+
+/// Above everything that is submitted otherwise.
+const FIRST: i32 = 1_000_000;
 
 fn keyed() -> ExecutionPolicy {
     ExecutionPolicy { limit_keys: vec![KEY.into()], ..ExecutionPolicy::default() }
@@ -52,14 +56,37 @@ impl Scene {
             self.sample("delay", "with a permit", async |b| b.delay(&handle, later).await);
         }
         self.ended_with_a_permit();
-        self.resumed_with_a_key();
+        self.resumed_with_a_key("both bounds");
         self.lapsed_with_a_key();
+        self.claimed_within_one_bound();
         self.pass(10_000);
         self.sample("scan", "limit cell expiry", async |b| {
             b.scan(Scan::LimitCellExpiry, 100).await
         });
         self.sample("remove_limit", "one", async |b| b.remove_limit(KEY).await);
         self.sample("remove_limit", "none", async |b| b.remove_limit(KEY).await);
+        self.claimed_among_others();
+    }
+
+    /// Claims by a worker without capabilities, and behind more executions that it cannot take than
+    /// a claim looks at.
+    fn claimed_among_others(&mut self) {
+        self.submit(|args| args.policy = Some(keyed()));
+        let none = CapabilitySet::new(Vec::<String>::new());
+        self.sample("claim", "with a key, without capabilities", async |b| {
+            b.claim(&lane(), &none, worker()).await
+        });
+
+        for _ in 0..40 {
+            let mut policy = keyed();
+            let mut routing = RoutingRequirements::default();
+            routing.required_capabilities.insert("tpu".into());
+            policy.routing_requirements = Some(routing);
+            self.submit(|args| (args.policy, args.priority) = (Some(policy), FIRST));
+        }
+        self.sample("claim", "with a key, behind many that need something else", async |b| {
+            b.claim(&lane(), &capabilities(), worker()).await
+        });
     }
 
     /// Ends by handles that say that there is a permit.
@@ -80,8 +107,31 @@ impl Scene {
         }
     }
 
+    /// Claims where a limit has one bound of the two: only what is taken of that one is written.
+    fn claimed_within_one_bound(&mut self) {
+        let limit = || SetLimitArgs::new(KEY, "operator");
+        for (bound, limit) in [
+            ("so many at once", limit().with_running(99)),
+            ("so many in a time", limit().with_rate(RateLimit::new(99, 1_000))),
+        ] {
+            let _ = now(self.backend.set_limit(limit));
+            // Later than what a process remembers of limits.
+            self.pass(10_000);
+            self.submit(|args| args.policy = Some(keyed()));
+            self.sample("claim", format!("with a key of a limit: {bound}"), async |b| {
+                b.claim(&lane(), &capabilities(), worker()).await
+            });
+            self.submit(|args| args.policy = Some(keyed()));
+            self.submit(|args| args.policy = Some(keyed()));
+            self.sample("claim_many", format!("with a key of a limit: {bound}"), async |b| {
+                b.claim_many(&lane(), &capabilities(), worker(), 2).await
+            });
+            self.resumed_with_a_key(bound);
+        }
+    }
+
     /// Executions that were suspended: their claims take permits again.
-    fn resumed_with_a_key(&mut self) {
+    fn resumed_with_a_key(&mut self, bounds: &str) {
         self.seed_key();
         for by_grant in [false, true] {
             let Some((id, handle)) = self.held(Some(keyed())) else { return };
@@ -93,7 +143,8 @@ impl Scene {
 
             if by_grant {
                 let token = self.token(&id);
-                self.sample("claim_from_resume_grant", "with a key of a limit", async |b| {
+                let case = format!("with a key of a limit: {bounds}");
+                self.sample("claim_from_resume_grant", case, async |b| {
                     b.claim_from_resume_grant(token).await
                 });
                 continue;
@@ -109,7 +160,8 @@ impl Scene {
                 remaining_attempt_timeout_ms: None,
                 now: self.at(),
             };
-            self.sample("claim_resumed_execution", "with a key of a limit", async |b| {
+            let case = format!("with a key of a limit: {bounds}");
+            self.sample("claim_resumed_execution", case, async |b| {
                 b.claim_resumed_execution(args).await
             });
         }

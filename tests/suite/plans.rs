@@ -8,6 +8,7 @@ mod counts;
 mod explain;
 mod filters;
 mod flows;
+mod keyed;
 mod obstructed;
 mod rows;
 mod schedules;

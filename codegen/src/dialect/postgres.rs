@@ -236,6 +236,10 @@ impl Dialect for Postgres {
         key_of_list(list).eq(self.least_list_key())
     }
 
+    fn first_of_list(&self, list: Expr) -> Expr {
+        Expr::cust_with_expr("($1)[1] COLLATE \"C\"", list)
+    }
+
     fn list_key(&self, list: Expr) -> Option<Expr> {
         Some(key_of_list(list))
     }

@@ -206,6 +206,10 @@ impl Dialect for Sqlite {
         list.eq(constant(self.empty_list()))
     }
 
+    fn first_of_list(&self, list: Expr) -> Expr {
+        Func::cust("json_extract").arg(readable(list)).arg(constant("$[0]")).into()
+    }
+
     fn list_key(&self, _: Expr) -> Option<Expr> {
         // Its indexes keep texts of any length.
         None

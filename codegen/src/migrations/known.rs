@@ -11,4 +11,5 @@ migrations! {
     7 "0007_limits_and_counts",
     8 "0008_fairness",
     9 "0009_steps",
+    10 "0010_keyed_walk",
 }
