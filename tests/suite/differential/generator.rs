@@ -119,7 +119,11 @@ impl Generator {
             }
         }
         loop {
-            let kind = if self.created < 3 { Kind::Create } else { self.kind() };
+            let kind = match self.created < 3 {
+                true => Kind::Create,
+                false if self.resumes(situation) => Kind::ClaimResumed,
+                false => self.kind(),
+            };
             let futile = match kind {
                 // Once all are there, another submission can only be a duplicate.
                 Kind::Create => EXECUTIONS <= self.created,
@@ -133,6 +137,13 @@ impl Generator {
                 return Step { kind, operation, repeated: false };
             }
         }
+    }
+
+    /// True if a resumed execution is claimed by name, before any other claim takes it.
+    fn resumes(&mut self, situation: &Situation<'_>) -> bool {
+        let is_drawn = |(kind, weight): &(Kind, usize)| *kind == Kind::ClaimResumed && 0 < *weight;
+        let may = !situation.rows.resumed.is_empty() && self.weights.iter().any(is_drawn);
+        may && self.chance(40)
     }
 
     fn kind(&mut self) -> Kind {
