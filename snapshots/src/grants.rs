@@ -59,7 +59,7 @@ fn reclaim_grant(id: &ExecutionId, at: TimestampMs) -> IssueReclaimGrantArgs {
     IssueReclaimGrantArgs::new(id, worker, instance, lane(), None, TTL, None, None, offered, at)
 }
 
-fn reclaim(id: &ExecutionId, most: Option<u32>) -> ReclaimExecutionArgs {
+pub(super) fn reclaim(id: &ExecutionId, most: Option<u32>) -> ReclaimExecutionArgs {
     let (worker, instance) = grantee();
     ReclaimExecutionArgs::new(
         id.clone(),

@@ -4,12 +4,18 @@ use ff_core::backend::{FailureClass, FailureReason, ResumeToken};
 use ff_core::contracts::{
     ClaimResumedExecutionArgs, RateLimit, ResumeExecutionArgs, ResumeGrant, Scan, SetLimitArgs,
 };
+use ff_core::engine::Executor as _;
 use ff_core::engine_backend::EngineBackend;
+use ff_core::plan::Plan;
 use ff_core::policy::ExecutionPolicy;
+use ff_core::rules::grant::row::Grantee;
+use ff_core::rules::key::ExecutionKey;
+use ff_core::state::GrantKind;
 use ff_core::types::{AttemptIndex, ExecutionId, LeaseId, TimestampMs, WorkerId, WorkerInstanceId};
 use uuid::Uuid;
 
 use super::fixtures::{capabilities, lane, never_retried, partition, retried, worker};
+use super::grants::{reclaim, redemption};
 use super::stage::{NOON, Scene, now};
 use super::suspensions::waiting;
 
@@ -54,6 +60,7 @@ impl Scene {
         self.ended_with_a_permit();
         self.resumed_with_a_key();
         self.lapsed_with_a_key();
+        self.granted_with_a_key();
         self.pass(10_000);
         self.sample("scan", "limit cell expiry", async |b| {
             b.scan(Scan::LimitCellExpiry, 100).await
@@ -122,6 +129,37 @@ impl Scene {
         self.sample("claim_from_resume_grant", "lapsed, with a key of a limit", async |b| {
             b.claim_from_resume_grant(token).await
         });
+    }
+
+    /// Grants of executions with keys, as rows by hand: redeeming them takes permits.
+    fn granted_with_a_key(&mut self) {
+        let case = "with a key of a limit";
+        let id = self.submit(|args| args.policy = Some(keyed()));
+        self.grant_by_hand(&id, GrantKind::Claim);
+        let args = redemption(&id, self.at());
+        self.sample("claim_execution", case, async |b| b.claim_execution(args).await);
+
+        self.pass(60_000);
+        self.grant_by_hand(&id, GrantKind::Reclaim);
+        let args = reclaim(&id, None);
+        self.sample("reclaim_execution", case, async |b| b.reclaim_execution(args).await);
+    }
+
+    fn grant_by_hand(&self, id: &ExecutionId, kind: GrantKind) {
+        let Ok(key) = ExecutionKey::of(id) else { return };
+        let grantee = Grantee {
+            worker_id: WorkerId::new("renderer"),
+            worker_instance_id: WorkerInstanceId::new("renderer-1"),
+            lane_id: None,
+            capabilities: capabilities().tokens.into_iter().collect(),
+            capability_hash: None,
+            route_snapshot_json: None,
+            admission_summary: None,
+            room: Vec::new(),
+            ttl_ms: 5_000,
+        };
+        let granted = grantee.granted(kind, &key, vec![0xC], self.at());
+        let _ = now(self.memory.commit(Plan::new("by hand").and([granted])));
     }
 
     fn token(&self, id: &ExecutionId) -> ResumeToken {

@@ -16,7 +16,7 @@ use crate::bench::{assert_refused, id, lane, payload_of, worker};
 use crate::stopping::Stop;
 use crate::suspended::{cancellation, fresh, named};
 
-const KEY: &str = "tenant/42";
+pub(super) const KEY: &str = "tenant/42";
 
 fn keyed(keys: &[&str]) -> ExecutionPolicy {
     ExecutionPolicy {
@@ -40,7 +40,7 @@ async fn rate(bench: &Bench, key: &str, rate: RateLimit) {
     bench.backend.set_limit(SetLimitArgs::new(key, "ada").with_rate(rate)).await.unwrap();
 }
 
-async fn status(bench: &Bench, key: &str) -> LimitStatus {
+pub(super) async fn status(bench: &Bench, key: &str) -> LimitStatus {
     bench.backend.read_limit(key).await.unwrap().unwrap()
 }
 
