@@ -52,7 +52,7 @@ pub(super) fn redemption(id: &ExecutionId, at: TimestampMs) -> ClaimExecutionArg
     )
 }
 
-fn reclaim_grant(id: &ExecutionId, at: TimestampMs) -> IssueReclaimGrantArgs {
+pub(super) fn reclaim_grant(id: &ExecutionId, at: TimestampMs) -> IssueReclaimGrantArgs {
     let (worker, instance) = grantee();
     let offered = capabilities().tokens.into_iter().collect();
     let id = id.clone();

@@ -2,20 +2,16 @@
 
 use ff_core::backend::{FailureClass, FailureReason, ResumeToken};
 use ff_core::contracts::{
-    ClaimResumedExecutionArgs, RateLimit, ResumeExecutionArgs, ResumeGrant, Scan, SetLimitArgs,
+    ClaimForWorkerArgs, ClaimResumedExecutionArgs, RateLimit, ResumeExecutionArgs, ResumeGrant,
+    Scan, SetLimitArgs,
 };
-use ff_core::engine::Executor as _;
 use ff_core::engine_backend::EngineBackend;
-use ff_core::plan::Plan;
 use ff_core::policy::ExecutionPolicy;
-use ff_core::rules::grant::row::Grantee;
-use ff_core::rules::key::ExecutionKey;
-use ff_core::state::GrantKind;
 use ff_core::types::{AttemptIndex, ExecutionId, LeaseId, TimestampMs, WorkerId, WorkerInstanceId};
 use uuid::Uuid;
 
 use super::fixtures::{capabilities, lane, never_retried, partition, retried, worker};
-use super::grants::{reclaim, redemption};
+use super::grants::{grant, reclaim, reclaim_grant, redemption};
 use super::stage::{NOON, Scene, now};
 use super::suspensions::waiting;
 
@@ -131,35 +127,26 @@ impl Scene {
         });
     }
 
-    /// Grants of executions with keys, as rows by hand: redeeming them takes permits.
+    /// Grants of executions with keys: redeeming them takes permits.
     fn granted_with_a_key(&mut self) {
-        let case = "with a key of a limit";
-        let id = self.submit(|args| args.policy = Some(keyed()));
-        self.grant_by_hand(&id, GrantKind::Claim);
-        let args = redemption(&id, self.at());
+        let (case, offered) = ("with a key of a limit", capabilities().tokens);
+        let (id, at) = (self.submit(|args| args.policy = Some(keyed())), self.at());
+        let issued = grant(&id, &offered, at);
+        self.sample("issue_claim_grant", case, async |b| b.issue_claim_grant(issued).await);
+        let args = redemption(&id, at);
         self.sample("claim_execution", case, async |b| b.claim_execution(args).await);
 
         self.pass(60_000);
-        self.grant_by_hand(&id, GrantKind::Reclaim);
+        let args = reclaim_grant(&id, self.at());
+        self.sample("issue_reclaim_grant", case, async |b| b.issue_reclaim_grant(args).await);
         let args = reclaim(&id, None);
         self.sample("reclaim_execution", case, async |b| b.reclaim_execution(args).await);
-    }
 
-    fn grant_by_hand(&self, id: &ExecutionId, kind: GrantKind) {
-        let Ok(key) = ExecutionKey::of(id) else { return };
-        let grantee = Grantee {
-            worker_id: WorkerId::new("renderer"),
-            worker_instance_id: WorkerInstanceId::new("renderer-1"),
-            lane_id: None,
-            capabilities: capabilities().tokens.into_iter().collect(),
-            capability_hash: None,
-            route_snapshot_json: None,
-            admission_summary: None,
-            room: Vec::new(),
-            ttl_ms: 5_000,
-        };
-        let granted = grantee.granted(kind, &key, vec![0xC], self.at());
-        let _ = now(self.memory.commit(Plan::new("by hand").and([granted])));
+        self.submit(|args| args.policy = Some(keyed()));
+        let (pool, instance) = (WorkerId::new("renderer"), WorkerInstanceId::new("renderer-1"));
+        let offered = offered.into_iter().collect();
+        let args = ClaimForWorkerArgs::new(lane(), pool, instance, offered, 1_000);
+        self.sample("claim_for_worker", case, async |b| b.claim_for_worker(args).await);
     }
 
     fn token(&self, id: &ExecutionId) -> ResumeToken {

@@ -195,11 +195,8 @@ impl Claim {
 
     /// The executions of the lane that this worker may take where their state allows it.
     fn takes(&self, state: Predicate, now: TimestampMs) -> Predicate {
-        let covered = match &self.full {
-            None => sufficient(&self.capabilities),
-            Some(full) => sufficient_within_limits(&self.capabilities, full),
-        };
-        of_lane(self.terms.lane(), state, now).and(covered)
+        let covered = covered(&self.capabilities, self.full.as_deref());
+        takes(self.terms.lane(), state, covered, now)
     }
 
     /// The executions that it searches first: those that are eligible, from its place on.
@@ -276,15 +273,12 @@ pub fn first_due() -> Vec<(ColumnRef, Direction)> {
     ]
 }
 
-/// The executions of a lane in that state that a worker may take that offers so much.
+/// The executions of a lane in that state that no grant reserves, with requirements that are
+/// covered.
 #[must_use]
-pub fn takes(lane: &LaneId, state: Predicate, offered: &[String], now: TimestampMs) -> Predicate {
-    of_lane(lane, state, now).and(sufficient(offered))
-}
-
-/// The executions of a lane in that state that no grant reserves.
-fn of_lane(lane: &LaneId, state: Predicate, now: TimestampMs) -> Predicate {
-    exec_core::lane_id.equals(lane.as_str().to_owned()).and(state).and(unreserved(now))
+pub fn takes(lane: &LaneId, state: Predicate, covered: Predicate, now: TimestampMs) -> Predicate {
+    let lane = exec_core::lane_id.equals(lane.as_str().to_owned());
+    lane.and(state).and(unreserved(now)).and(covered)
 }
 
 /// The executions that waited for a time that has come.
@@ -311,8 +305,11 @@ pub fn sufficient(capabilities: &[String]) -> Predicate {
     }
 }
 
-/// The same, where keys of limits are required, too: none of them may have one of these tokens.
-fn sufficient_within_limits(capabilities: &[String], full: &[String]) -> Predicate {
+/// The same; with tokens of full limits, keys of limits or fairness may be required, too, but for
+/// those with one of these tokens.
+#[must_use]
+pub fn covered(capabilities: &[String], full: Option<&[String]>) -> Predicate {
+    let Some(full) = full else { return sufficient(capabilities) };
     let (by, but) = (capabilities.to_vec(), full.to_vec());
     exec_core::required_capabilities.covered_by_or_open(by, token::limit_tokens(), but)
 }
