@@ -155,8 +155,7 @@ impl<S: Operands> Scalars<'_, S> {
                 Condition::all().add(self.dialect.is_empty_list(self.column(*column)))
             }
             Predicate::FirstBelow(column, bound) => {
-                let first = self.dialect.first_of_list(self.column(*column));
-                Condition::all().add(first.lt(constant(bound)))
+                Condition::all().add(self.dialect.begins_below(self.column(*column), bound))
             }
             Predicate::After(pairs) => {
                 let columns: Vec<Expr> =

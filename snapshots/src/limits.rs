@@ -2,8 +2,8 @@
 
 use ff_core::backend::{FailureClass, FailureReason, ResumeToken};
 use ff_core::contracts::{
-    CapabilitySet, ClaimResumedExecutionArgs, RateLimit, ResumeExecutionArgs, ResumeGrant, Scan,
-    SetLimitArgs,
+    CapabilitySet, ClaimForWorkerArgs, ClaimResumedExecutionArgs, RateLimit, ResumeExecutionArgs,
+    ResumeGrant, Scan, SetLimitArgs,
 };
 use ff_core::engine_backend::EngineBackend;
 use ff_core::policy::{ExecutionPolicy, RoutingRequirements};
@@ -11,6 +11,7 @@ use ff_core::types::{AttemptIndex, ExecutionId, LeaseId, TimestampMs, WorkerId, 
 use uuid::Uuid;
 
 use super::fixtures::{capabilities, lane, never_retried, partition, retried, worker};
+use super::grants::{grant, reclaim, reclaim_grant, redemption};
 use super::stage::{NOON, Scene, now};
 use super::suspensions::waiting;
 
@@ -59,6 +60,7 @@ impl Scene {
         self.resumed_with_a_key("both bounds");
         self.lapsed_with_a_key();
         self.claimed_within_one_bound();
+        self.granted_with_a_key();
         self.pass(10_000);
         self.sample("scan", "limit cell expiry", async |b| {
             b.scan(Scan::LimitCellExpiry, 100).await
@@ -174,6 +176,28 @@ impl Scene {
         self.sample("claim_from_resume_grant", "lapsed, with a key of a limit", async |b| {
             b.claim_from_resume_grant(token).await
         });
+    }
+
+    /// Grants of executions with keys: redeeming them takes permits.
+    fn granted_with_a_key(&mut self) {
+        let (case, offered) = ("with a key of a limit", capabilities().tokens);
+        let (id, at) = (self.submit(|args| args.policy = Some(keyed())), self.at());
+        let issued = grant(&id, &offered, at);
+        self.sample("issue_claim_grant", case, async |b| b.issue_claim_grant(issued).await);
+        let args = redemption(&id, at);
+        self.sample("claim_execution", case, async |b| b.claim_execution(args).await);
+
+        self.pass(60_000);
+        let args = reclaim_grant(&id, self.at());
+        self.sample("issue_reclaim_grant", case, async |b| b.issue_reclaim_grant(args).await);
+        let args = reclaim(&id, None);
+        self.sample("reclaim_execution", case, async |b| b.reclaim_execution(args).await);
+
+        self.submit(|args| args.policy = Some(keyed()));
+        let (pool, instance) = (WorkerId::new("renderer"), WorkerInstanceId::new("renderer-1"));
+        let offered = offered.into_iter().collect();
+        let args = ClaimForWorkerArgs::new(lane(), pool, instance, offered, 1_000);
+        self.sample("claim_for_worker", case, async |b| b.claim_for_worker(args).await);
     }
 
     fn token(&self, id: &ExecutionId) -> ResumeToken {

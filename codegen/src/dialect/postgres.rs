@@ -236,8 +236,9 @@ impl Dialect for Postgres {
         key_of_list(list).eq(self.least_list_key())
     }
 
-    fn first_of_list(&self, list: Expr) -> Expr {
-        Expr::cust_with_expr("($1)[1] COLLATE \"C\"", list)
+    fn begins_below(&self, list: Expr, bound: &str) -> Expr {
+        // An empty list has no first text: it is NULL, and not below anything.
+        operator(list, "[1] COLLATE \"C\" <", constant(bound))
     }
 
     fn list_key(&self, list: Expr) -> Option<Expr> {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 
-use super::budgeted::{claim_with_room, has_claimable, open_budgets};
+use super::budgeted::{claim_with_room, has_claimable, room_of_grants};
+use super::granting::grant_best;
 use super::named::claim_named;
 use super::subscribe::subscribe;
 use super::{
@@ -126,7 +127,6 @@ use crate::rules::grant::eligible::Eligible;
 use crate::rules::grant::issue::IssueClaimGrant;
 use crate::rules::grant::reclaim::{IssueReclaimGrant, Reclaim};
 use crate::rules::grant::redeem::RedeemClaim;
-use crate::rules::grant::schedule::Schedule;
 use crate::rules::key::ExecutionKey;
 use crate::rules::keyring::{Rotate, Seed};
 use crate::rules::lane::{ListLanes, ReadLane, SetLaneState};
@@ -347,7 +347,7 @@ impl<E: Executor> EngineBackend for E {
         args: IssueClaimGrantArgs,
     ) -> Result<IssueClaimGrantOutcome, EngineError> {
         let execution_id = args.execution_id.clone();
-        let grant = IssueClaimGrant::new(args)?.with_room(open_budgets(self).await?);
+        let grant = IssueClaimGrant::new(args)?.with_room(room_of_grants(self).await?);
         run(self, &grant).await?;
         Ok(IssueClaimGrantOutcome::Granted { execution_id })
     }
@@ -365,8 +365,7 @@ impl<E: Executor> EngineBackend for E {
         &self,
         args: ClaimForWorkerArgs,
     ) -> Result<ClaimForWorkerOutcome, EngineError> {
-        let schedule = Schedule::new(self.backend_name().tag, args)?;
-        run(self, &schedule.with_room(open_budgets(self).await?)).await
+        grant_best(self, args).await
     }
 
     async fn block_route(&self, args: BlockRouteArgs) -> Result<BlockRouteOutcome, EngineError> {
@@ -388,7 +387,7 @@ impl<E: Executor> EngineBackend for E {
         args: IssueReclaimGrantArgs,
     ) -> Result<IssueReclaimGrantOutcome, EngineError> {
         let grant = IssueReclaimGrant::new(self.backend_name().tag, args)?;
-        run(self, &grant.with_room(open_budgets(self).await?)).await
+        run(self, &grant.with_room(room_of_grants(self).await?)).await
     }
 
     async fn reclaim_execution(

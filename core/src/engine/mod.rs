@@ -21,6 +21,7 @@ pub mod completions;
 mod executor;
 mod fair;
 mod frames;
+mod granting;
 mod known_streams;
 mod lock;
 mod lost_workers;

@@ -16,22 +16,22 @@ use crate::bench::{assert_refused, id, id_in, lane, payload_of, requiring, worke
 use crate::stopping::Stop;
 use crate::suspended::{cancellation, fresh, named};
 
-const KEY: &str = "tenant/42";
+pub(super) const KEY: &str = "tenant/42";
 
-fn keyed(keys: &[&str]) -> ExecutionPolicy {
+pub(super) fn keyed(keys: &[&str]) -> ExecutionPolicy {
     ExecutionPolicy {
         limit_keys: keys.iter().map(|&key| key.to_owned()).collect(),
         ..ExecutionPolicy::default()
     }
 }
 
-async fn create(bench: &Bench, policy: ExecutionPolicy) -> ExecutionId {
+pub(super) async fn create(bench: &Bench, policy: ExecutionPolicy) -> ExecutionId {
     let id = bench.create_with(&|args| args.policy = Some(policy.clone())).await;
     bench.clock.advance(1);
     id
 }
 
-async fn running(bench: &Bench, key: &str, max: u32) {
+pub(super) async fn running(bench: &Bench, key: &str, max: u32) {
     let args = SetLimitArgs::new(key, "ada").with_running(max);
     bench.backend.set_limit(args).await.unwrap();
 }
@@ -40,7 +40,7 @@ async fn rate(bench: &Bench, key: &str, rate: RateLimit) {
     bench.backend.set_limit(SetLimitArgs::new(key, "ada").with_rate(rate)).await.unwrap();
 }
 
-async fn status(bench: &Bench, key: &str) -> LimitStatus {
+pub(super) async fn status(bench: &Bench, key: &str) -> LimitStatus {
     bench.backend.read_limit(key).await.unwrap().unwrap()
 }
 

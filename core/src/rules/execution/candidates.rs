@@ -3,9 +3,9 @@
 //!
 //! The index of claims keeps executions with equal requirements together, so that none that needs
 //! something else is read. Where there are many keys, most are alike in that, and the best of each
-//! of them are too many. So a claim first looks at a bounded number of executions in the order of the
-//! lane, whatever their keys. Where too many of those are none that it can take, it looks for the
-//! best key by key.
+//! of them are too many. So a claim first looks at a bounded number of executions in the order of
+//! the lane, whatever their keys. Where too many of those are none that it can take, it looks for
+//! the best key by key.
 
 use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;

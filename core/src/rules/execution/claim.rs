@@ -195,16 +195,13 @@ impl Claim {
 
     /// The executions of the lane that this worker may take where their state allows it.
     fn takes(&self, state: Predicate, now: TimestampMs) -> Predicate {
-        of_lane(self.terms.lane(), state, now).and(self.suffices())
+        takes(self.terms.lane(), state, self.suffices(), now)
     }
 
     /// What it offers is all that is required.
     #[must_use]
     pub fn suffices(&self) -> Predicate {
-        match &self.full {
-            None => sufficient(&self.capabilities),
-            Some(full) => sufficient_within_limits(&self.capabilities, full),
-        }
+        covered(&self.capabilities, self.full.as_deref())
     }
 
     /// True if it passes over executions with full limits.
@@ -298,10 +295,11 @@ pub fn first_due() -> Vec<(ColumnRef, Direction)> {
     ]
 }
 
-/// The executions of a lane in that state that a worker may take that offers so much.
+/// The executions of a lane in that state that no grant reserves, with requirements that are
+/// covered.
 #[must_use]
-pub fn takes(lane: &LaneId, state: Predicate, offered: &[String], now: TimestampMs) -> Predicate {
-    of_lane(lane, state, now).and(sufficient(offered))
+pub fn takes(lane: &LaneId, state: Predicate, covered: Predicate, now: TimestampMs) -> Predicate {
+    of_lane(lane, state, now).and(covered)
 }
 
 /// The executions of a lane in that state that no grant reserves.
@@ -333,8 +331,11 @@ pub fn sufficient(capabilities: &[String]) -> Predicate {
     }
 }
 
-/// The same, where keys of limits are required, too: none of them may have one of these tokens.
-fn sufficient_within_limits(capabilities: &[String], full: &[String]) -> Predicate {
+/// The same; with tokens of full limits, keys of limits or fairness may be required, too, but for
+/// those with one of these tokens.
+#[must_use]
+pub fn covered(capabilities: &[String], full: Option<&[String]>) -> Predicate {
+    let Some(full) = full else { return sufficient(capabilities) };
     let (by, but) = (capabilities.to_vec(), full.to_vec());
     exec_core::required_capabilities.covered_by_or_open(by, token::limit_tokens(), but)
 }
