@@ -115,7 +115,7 @@ impl Transition for Admit {
                 Admission::Admitted(holdings) => {
                     assert_eq!(lacks, [], "explanations agree");
                     let permits = holdings.permits.iter().map(|(_, permit)| *permit);
-                    let cells = holdings.cells.iter().map(|taken| taken.cell - current());
+                    let cells = holdings.cells.iter().map(|taken| taken.number - current());
                     let (permits, cells): (Vec<_>, Vec<_>) = (permits.collect(), cells.collect());
                     format!("{weight} takes permits {permits:?} and cells {cells:?}")
                 }
