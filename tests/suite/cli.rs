@@ -3,6 +3,7 @@
 
 mod archive;
 mod bench;
+mod comfort;
 mod dlq;
 mod ends;
 mod events;
