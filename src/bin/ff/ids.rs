@@ -327,7 +327,7 @@ mod tests {
     #[test]
     fn arguments_may_be_beginnings() {
         let lane = LaneId::new("default");
-        let name = |text| execution_name(text, &lane);
+        let name = |text: &str| execution_name(text, &lane);
         let prefix = |partition, digits: &str| {
             Ok(ExecutionName::Prefix { partition, digits: Digits(digits.to_owned()) })
         };
