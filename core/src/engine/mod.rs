@@ -39,6 +39,7 @@ mod retention;
 mod run;
 mod scan_executor;
 mod schedules;
+mod steps;
 mod subscribe;
 pub mod tail;
 mod timers;
@@ -46,6 +47,7 @@ mod traffic;
 mod turns;
 #[cfg(feature = "generate")]
 mod wait;
+mod within;
 
 pub use crate::rules::decision::{FromRows, Step, Then, Transition};
 pub use crate::rules::scan::ScanScope;
@@ -64,3 +66,4 @@ pub use timers::scan_within;
 pub use traffic::{Traffic, TrafficMeter};
 #[cfg(feature = "generate")]
 pub use wait::wait_for_flow_cancellation;
+pub use within::{CallersTransaction, Operation, Request, Within, transaction_conflict};
