@@ -35,7 +35,7 @@ pub(super) struct IdArguments {
     /// UUID, or the first digits of it.
     #[arg(value_name = "ID")]
     id: String,
-    /// The lane whose execution is meant if several have the same UUID.
+    /// The lane of the execution that is meant, if several have the same UUID.
     #[arg(long, value_name = "LANE", default_value = DEFAULT_LANE)]
     lane: String,
 }
@@ -142,7 +142,7 @@ pub(super) fn only<T>(
         _ => format!("ff ls lists {what}s"),
     };
     found.into_iter().next().ok_or_else(|| {
-        Failure::new(format!("there is no {what} whose UUID begins with {digits}")).with_help(list)
+        Failure::new(format!("no {what} has a UUID that begins with {digits}")).with_help(list)
     })
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Arguments {
     /// UUID, or the first digits of it.
     #[arg(value_name = "ID", required_unless_present = "worker", conflicts_with = "worker")]
     id: Option<String>,
-    /// The lane whose execution is meant if several have the same UUID.
+    /// The lane of the execution that is meant, if several have the same UUID.
     #[arg(long, value_name = "LANE", default_value = DEFAULT_LANE)]
     lane: String,
     /// All leases of this running instance of a worker.

@@ -34,7 +34,7 @@ pub(super) struct Arguments {
     /// UUID, or the first digits of it.
     #[arg(long, value_name = "ID")]
     execution: String,
-    /// The lane whose execution is meant if several have the same UUID.
+    /// The lane of the execution that is meant, if several have the same UUID.
     #[arg(long, value_name = "LANE", default_value = DEFAULT_LANE)]
     lane: String,
     /// The waitpoint: its id, the first digits of it, or its key.

@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     /// show it, or the UUID, or the first digits of it.
     #[arg(value_name = "ID")]
     id: Option<String>,
-    /// The lane whose execution is meant if several have the same UUID.
+    /// The lane of the execution that is meant, if several have the same UUID.
     #[arg(long, value_name = "LANE", default_value = DEFAULT_LANE)]
     lane: String,
     /// Only this one: its id, the first digits of it, or its key.

@@ -1,5 +1,5 @@
-//! What makes the program comfortable: ids as people type them, the next step of an execution, times
-//! in a zone, completions, manuals.
+//! What makes the program comfortable: ids as people type them, the next step of an execution,
+//! times in a zone, completions, manuals.
 
 use ff_core::backend::{FailureClass, FailureReason};
 use serde_json::json;
@@ -43,6 +43,8 @@ fn ids_are_understood_without_braces_and_by_their_beginning() {
         vec!["explain", uuid],
         vec!["tail", uuid, "--no-follow"],
         vec!["waitpoints", uuid],
+        vec!["steps", "1111"],
+        vec!["fork", "1111"],
         vec!["ls", "--after", uuid],
         vec!["waitpoints", "--after", &uuid[..8]],
         vec!["ls", "--flow", &flow[..6]],
@@ -102,10 +104,10 @@ async fn show_says_why_it_failed_and_what_happens_next() {
 
     // A worker that ends with its lane would wait for the next attempt.
     place.out(&["priority", ONE, "9"]);
-    for _ in [ONE, TWO] {
+    for class in [FailureClass::Transient, FailureClass::Permanent] {
         let (engine, handle) = super::tail::claimed(&place).await;
         let reason = FailureReason::new("no mail".to_owned());
-        engine.fail(&handle, reason, FailureClass::Transient).await.unwrap();
+        engine.fail(&handle, reason, class).await.unwrap();
     }
     let retried = place.json(&["show", ONE]);
     let failure = &retried["execution"]["failure"];
