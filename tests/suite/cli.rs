@@ -4,6 +4,7 @@
 mod archive;
 mod bench;
 mod comfort;
+mod commands;
 mod dlq;
 mod ends;
 mod events;

@@ -142,7 +142,8 @@ pub(super) fn only<T>(
         _ => format!("ff ls lists {what}s"),
     };
     found.into_iter().next().ok_or_else(|| {
-        Failure::new(format!("no {what} has a UUID that begins with {digits}")).with_help(list)
+        Failure::new(format!("there is no {what} with a UUID that begins with {digits}"))
+            .with_help(list)
     })
 }
 

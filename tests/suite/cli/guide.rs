@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use super::{Place, binary};
 
 /// The pages whose shell blocks run.
-pub(crate) const PAGES: [&str; 7] = [
+pub(crate) const PAGES: [&str; 8] = [
+    "commands.md",
     "deployment.md",
     "fairness.md",
     "limits.md",
