@@ -6,6 +6,7 @@ mod bench;
 mod comfort;
 mod commands;
 mod dlq;
+mod doctor;
 mod ends;
 mod events;
 mod explain;

@@ -46,6 +46,11 @@ impl Failure {
         Self::of(Some(message.into()), Exit::Wrong)
     }
 
+    /// A failure of the command, already reported.
+    pub(super) const fn reported() -> Self {
+        Self::of(None, Exit::Failed)
+    }
+
     /// A failure of some of the input, already reported.
     pub(super) const fn partly() -> Self {
         Self::of(None, Exit::Wrong)

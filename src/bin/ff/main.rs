@@ -16,6 +16,7 @@ mod completions;
 mod confirm;
 mod demo;
 mod dlq;
+mod doctor;
 mod events;
 mod exit;
 mod explain;
@@ -158,6 +159,8 @@ enum Command {
     Import(import::Arguments),
     /// Count executions by lane, kind and state, and failures of the last hour by class.
     Stats(stats::Arguments),
+    /// Look for what keeps executions from running, or soon will, and say what mends it.
+    Doctor(doctor::Arguments),
     /// List workers, and what they hold.
     Workers(workers::Arguments),
     /// List lanes; pause, drain, disable and resume them.
@@ -244,6 +247,7 @@ impl Command {
             | Self::Tail(_)
             | Self::Events(_)
             | Self::Stats(_)
+            | Self::Doctor(_)
             | Self::Workers(_)
             | Self::Leases(_)
             | Self::Sql(_)
@@ -402,6 +406,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Bulk(arguments) => bulk::run(global, arguments).await,
         Command::Retry(arguments) => retry::run(global, arguments).await,
         Command::Dlq(arguments) => dlq::run(global, arguments).await,
+        Command::Doctor(arguments) => doctor::run(global, arguments).await,
         Command::Stats(arguments) => stats::run(global, arguments).await,
         Command::Workers(arguments) => workers::run(global, arguments).await,
         Command::Lanes(arguments) => lanes::run(global, arguments).await,
