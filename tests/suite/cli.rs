@@ -21,6 +21,7 @@ mod python;
 mod reasons;
 mod retention;
 mod schedule;
+mod schema;
 mod stats;
 mod suspension;
 mod tail;

@@ -53,6 +53,7 @@ mod retry;
 mod revoke;
 mod scan;
 mod schedule;
+mod schema;
 mod session;
 mod show;
 mod shown;
@@ -187,6 +188,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Print the plan and the SQL of an operation, in every dialect.
     Sql(catalogue::Arguments),
+    /// Print the JSON Schema of what `--json` prints.
+    Schema(schema::Arguments),
     /// Print the completions of a shell: `ff completions bash > /etc/bash_completion.d/ff`.
     Completions(completions::Arguments),
     /// Write a page of the manual for each command.
@@ -251,6 +254,7 @@ impl Command {
             | Self::Workers(_)
             | Self::Leases(_)
             | Self::Sql(_)
+            | Self::Schema(_)
             | Self::Completions(_)
             | Self::Demo(_) => OnClosed::End,
         }
@@ -327,7 +331,7 @@ fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Er
                 &["schema", "no_migrate", "synchronous", "utc", "local"][..],
                 "which makes a database of its own, as durable as the engine's default",
             ),
-            "sql" | "completions" | "man" => {
+            "sql" | "schema" | "completions" | "man" => {
                 (&["db", "schema", "no_migrate"][..], "which opens no database")
             }
             _ => (&[][..], ""),
@@ -421,6 +425,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Migrate(arguments) => migrate::run(global, arguments).await,
         Command::Bench(arguments) => bench::run(global, arguments).await,
         Command::Sql(arguments) => catalogue::run(global, &arguments),
+        Command::Schema(arguments) => schema::run(global, &arguments),
         Command::Completions(arguments) => completions::run(global, &arguments, command_line()),
         Command::Man(arguments) => completions::man(global, &arguments, command_line()),
         Command::Demo(arguments) => demo::run(global, arguments).await,
