@@ -3,7 +3,10 @@
 
 mod archive;
 mod bench;
+mod comfort;
+mod commands;
 mod dlq;
+mod doctor;
 mod ends;
 mod events;
 mod explain;
@@ -18,6 +21,7 @@ mod python;
 mod reasons;
 mod retention;
 mod schedule;
+mod schema;
 mod stats;
 mod suspension;
 mod tail;

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use ff_codegen::opening::{Admission, Opening};
 use ff_core::backend::{BackendTag, PrepareOutcome};
 use ff_core::engine::{
-    BackendName, Bell, Commit, Executor, Horizon, InstalledScans, ProcessState, Random, Traffic,
+    BackendName, Bell, Commit, DatabaseReport, Executor, Horizon, InstalledScans, ProcessState,
+    Random, Traffic,
 };
 use ff_core::engine_error::StoreClass;
 use ff_core::partition::PartitionConfig;
@@ -23,6 +24,7 @@ use crate::clock;
 use crate::connect::{self, Clock, Connections, SqliteOptions};
 use crate::error::{SqliteError, shut_down};
 use crate::inspect;
+use crate::inspection;
 use crate::migrate::{MigrateOptions, migrate};
 use crate::presence::Presence;
 use crate::reader::Reader;
@@ -222,6 +224,11 @@ impl Executor for SqliteBackend {
 
     fn commands_sent(&self) -> Traffic {
         self.connections.traffic.so_far()
+    }
+
+    async fn inspect_database(&self) -> Result<DatabaseReport, EngineError> {
+        self.present()?;
+        inspection::inspect(&self.connections).await.map_err(|error| self.explained(error.into()))
     }
 
     async fn sleep(&self, time: Duration) {

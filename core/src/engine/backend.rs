@@ -13,8 +13,8 @@ use super::granting::grant_best;
 use super::named::claim_named;
 use super::subscribe::subscribe;
 use super::{
-    Executor, Topic, Traffic, admission, archive, bulk, cascade, frames, lost_workers, over_run,
-    reconcile, retention, run, schedules, steps, timers,
+    DatabaseReport, Executor, Topic, Traffic, admission, archive, bulk, cascade, frames,
+    lost_workers, over_run, reconcile, retention, run, schedules, steps, timers,
 };
 use crate::contracts::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
@@ -1443,6 +1443,10 @@ impl<E: Executor> EngineBackend for E {
 
     fn backend_label(&self) -> &'static str {
         self.backend_name().family
+    }
+
+    async fn database_report(&self) -> Result<DatabaseReport, EngineError> {
+        self.inspect_database().await
     }
 
     fn traffic(&self) -> Traffic {

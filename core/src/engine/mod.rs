@@ -18,6 +18,7 @@ mod bulk;
 mod cascade;
 mod combined;
 pub mod completions;
+mod database_report;
 mod executor;
 mod fair;
 mod frames;
@@ -57,6 +58,9 @@ pub use backoff::pause_after;
 pub use bell::{Bell, Rings, Topic, Topics};
 pub use bulk::BulkPreview;
 pub use cascade::dispatch_event;
+pub use database_report::{
+    DatabaseReport, DiskSpace, NumberSequence, OpenSnapshot, SessionSetting, UnanalysedTable,
+};
 pub use executor::{BackendName, Commit, Executor, Horizon};
 pub use process_state::ProcessState;
 #[cfg(feature = "generate")]

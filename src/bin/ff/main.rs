@@ -1,7 +1,7 @@
 //! The program `ff`, the command line of flowfabric-sql: arguments in, an exit code out.
 //!
 //! One file per command. A command talks to the engine and to `output`; it knows no rule and no
-//! SQL. Exit codes: 0 done, 1 failed, 2 partly failed input or wrong usage, 130 interrupted.
+//! SQL. Its exit codes are those of `exit`.
 
 mod approve;
 mod archive;
@@ -12,10 +12,13 @@ mod cancel;
 mod catalogue;
 mod clock;
 mod command;
+mod completions;
 mod confirm;
 mod demo;
 mod dlq;
+mod doctor;
 mod events;
+mod exit;
 mod explain;
 mod failure;
 mod fairness;
@@ -35,6 +38,7 @@ mod line;
 mod log;
 mod ls;
 mod migrate;
+mod next;
 mod output;
 mod pages;
 mod priority;
@@ -49,6 +53,7 @@ mod retry;
 mod revoke;
 mod scan;
 mod schedule;
+mod schema;
 mod session;
 mod show;
 mod shown;
@@ -77,6 +82,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use exit::Exit;
 use failure::Failure;
 use global::Global;
 use interrupt::Interrupts;
@@ -154,6 +160,8 @@ enum Command {
     Import(import::Arguments),
     /// Count executions by lane, kind and state, and failures of the last hour by class.
     Stats(stats::Arguments),
+    /// Look for what keeps executions from running, or soon will, and say what mends it.
+    Doctor(doctor::Arguments),
     /// List workers, and what they hold.
     Workers(workers::Arguments),
     /// List lanes; pause, drain, disable and resume them.
@@ -180,6 +188,12 @@ enum Command {
     Bench(bench::Arguments),
     /// Print the plan and the SQL of an operation, in every dialect.
     Sql(catalogue::Arguments),
+    /// Print the JSON Schema of what `--json` prints.
+    Schema(schema::Arguments),
+    /// Print the completions of a shell: `ff completions bash > /etc/bash_completion.d/ff`.
+    Completions(completions::Arguments),
+    /// Write a page of the manual for each command.
+    Man(completions::ManArguments),
     /// Watch executions survive a killed worker, wait for each other, and wait for a person. Needs
     /// nothing, leaves nothing.
     Demo(demo::Arguments),
@@ -218,6 +232,7 @@ impl Command {
             | Self::Reconcile(_)
             | Self::Migrate(_)
             | Self::Bench(_)
+            | Self::Man(_)
             | Self::DemoTask
             | Self::WatchGroups(_) => OnClosed::GoOn,
             Self::Dlq(arguments) => arguments.on_closed(),
@@ -235,9 +250,12 @@ impl Command {
             | Self::Tail(_)
             | Self::Events(_)
             | Self::Stats(_)
+            | Self::Doctor(_)
             | Self::Workers(_)
             | Self::Leases(_)
             | Self::Sql(_)
+            | Self::Schema(_)
+            | Self::Completions(_)
             | Self::Demo(_) => OnClosed::End,
         }
     }
@@ -295,9 +313,14 @@ fn main() -> ExitCode {
     }
 }
 
+/// The command line, with its exit codes below the help.
+fn command_line() -> clap::Command {
+    Arguments::command().after_help(exit::table())
+}
+
 /// Reads a command line. Refuses a global option that would have no effect.
 fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Error> {
-    let mut command = Arguments::command();
+    let mut command = command_line();
     let matches = command.try_get_matches_from_mut(line)?;
 
     if let Some((name, given)) = matches.subcommand() {
@@ -305,10 +328,12 @@ fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Er
             "migrate" => (&["no_migrate"][..], "which does nothing else than migrate"),
             "demo" => (&["db", "schema", "no_migrate"][..], "which makes a database of its own"),
             "bench" => (
-                &["schema", "no_migrate", "synchronous", "utc"][..],
+                &["schema", "no_migrate", "synchronous", "utc", "local"][..],
                 "which makes a database of its own, as durable as the engine's default",
             ),
-            "sql" => (&["db", "schema", "no_migrate"][..], "which opens no database"),
+            "sql" | "schema" | "completions" | "man" => {
+                (&["db", "schema", "no_migrate"][..], "which opens no database")
+            }
             _ => (&[][..], ""),
         };
 
@@ -385,6 +410,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Bulk(arguments) => bulk::run(global, arguments).await,
         Command::Retry(arguments) => retry::run(global, arguments).await,
         Command::Dlq(arguments) => dlq::run(global, arguments).await,
+        Command::Doctor(arguments) => doctor::run(global, arguments).await,
         Command::Stats(arguments) => stats::run(global, arguments).await,
         Command::Workers(arguments) => workers::run(global, arguments).await,
         Command::Lanes(arguments) => lanes::run(global, arguments).await,
@@ -399,6 +425,9 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Migrate(arguments) => migrate::run(global, arguments).await,
         Command::Bench(arguments) => bench::run(global, arguments).await,
         Command::Sql(arguments) => catalogue::run(global, &arguments),
+        Command::Schema(arguments) => schema::run(global, &arguments),
+        Command::Completions(arguments) => completions::run(global, &arguments, command_line()),
+        Command::Man(arguments) => completions::man(global, &arguments, command_line()),
         Command::Demo(arguments) => demo::run(global, arguments).await,
         Command::DemoTask => demo::task::run(),
         Command::WatchGroups(arguments) => watchdog::run(arguments).await,
@@ -416,7 +445,7 @@ fn usage(error: &clap::Error) -> ExitCode {
         // After the first blank line come hints for people.
         let text = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
         Failure::usage(text).report(true);
-        return ExitCode::from(2);
+        return ExitCode::from(Exit::Wrong.code());
     }
 
     if !error.use_stderr() {
@@ -428,7 +457,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     for line in error.to_string().lines() {
         let _ = writeln!(io::stderr(), "{}", Shown::from(line));
     }
-    ExitCode::from(2)
+    ExitCode::from(Exit::Wrong.code())
 }
 
 #[cfg(test)]
