@@ -57,6 +57,7 @@
 //! # Features
 //! - `sqlite`, `postgres`, `memory`: the backends that [`open`] knows; the first two by default.
 //! - `cli`: the binary `ff`; by default. A library user turns it off.
+//! - `otel`: `ff` sends its spans to an OpenTelemetry collector.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
@@ -65,6 +66,7 @@
 pub mod flow;
 mod open;
 pub mod scanner;
+pub mod telemetry;
 pub mod worker;
 
 pub use ff_core as core;
@@ -94,5 +96,5 @@ pub use ff_core::types::{
 
 pub use flow::{FlowSpec, FlowSpecError, NodeSpec};
 pub use open::{OpenError, OpenOptions, Opening, Scheme, Tuning, open};
-pub use scanner::{ScannerConfig, ScannerReport, ScannerSupervisor};
+pub use scanner::{ScannerConfig, ScannerLiveness, ScannerReport, ScannerSupervisor};
 pub use worker::{Ending, Job, Runner, Stop, Worker, WorkerConfig, WorkerError, WorkerReport};

@@ -14,6 +14,7 @@ use ff_core::partition::{Partition, PartitionFamily};
 use ff_core::state::PublicState;
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep, sleep_until};
+use tracing::Instrument as _;
 
 use super::running::{RunEntry, StopOrder};
 use super::{Ending, Job, Runner, is_database_failure, is_permanent, lease};
@@ -33,6 +34,21 @@ pub(super) enum ClaimOutcome {
     Lost,
     /// The database fails in a way that no repetition mends.
     Broken(String),
+}
+
+impl ClaimOutcome {
+    /// The outcome as a label.
+    const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Retried(_) => "retried",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Suspended => "suspended",
+            Self::HandedBack | Self::Unable(_) => "handed_back",
+            Self::Lost | Self::Broken(_) => "lost",
+        }
+    }
 }
 
 /// One claim with everything needed to run and report it.
@@ -84,6 +100,8 @@ impl Task {
         };
 
         self.log_end(loaded.as_ref(), &outcome);
+        let lane = self.held.lane_id.as_str();
+        ff_telemetry::run_ended(lane, outcome.as_str(), self.answered_at.elapsed());
         outcome
     }
 
@@ -153,6 +171,7 @@ impl Task {
         let job = &loaded.job;
         let (execution_id, attempt) = (&job.execution_id, job.attempt_index.0);
         tracing::info!(%execution_id, kind = job.kind, attempt, "started");
+        let span = crate::telemetry::run_span(job);
 
         let time_out = async {
             match loaded.times_out_at {
@@ -163,6 +182,7 @@ impl Task {
 
         // A run that panicked is never polled again, so that no broken state is seen.
         let work = AssertUnwindSafe(self.runner.run(Arc::clone(job))).catch_unwind();
+        let work = work.instrument(span);
         tokio::select! {
             // An ending that is there is reported, whatever else happened meanwhile.
             biased;

@@ -9,6 +9,7 @@ mod fleet;
 mod generator;
 mod grants;
 mod kind;
+mod leaks;
 mod money;
 mod operation;
 mod operator;
@@ -212,6 +213,8 @@ struct History {
     sides: [Side; 3],
     steps: Vec<Step>,
     answers: Vec<String>,
+    /// Changes an operation before it is done.
+    mark: Option<fn(&mut Operation)>,
     /// What was looked at last, and was equal.
     seen: BTreeMap<&'static str, Vec<Cells>>,
 }
@@ -221,7 +224,7 @@ impl History {
         let generator = Generator::new(seed);
         let sides = benches.map(|bench| Side::new(bench, generator.ids()));
         let (steps, answers, seen) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Self { seed, generator, sides, steps, answers, seen }
+        Self { seed, generator, sides, steps, answers, mark: None, seen }
     }
 
     async fn run(&mut self, tally: &mut Tally) -> Result<(), String> {
@@ -237,7 +240,10 @@ impl History {
             let now = self.sides[0].bench.clock.now();
             let (known, history) = (&known, &self.steps);
             let situation = Situation { now, held: &held, known, rows: &rows, history };
-            let step = self.generator.next(&situation);
+            let mut step = self.generator.next(&situation);
+            if let Some(mark) = self.mark {
+                mark(&mut step.operation);
+            }
             let belated =
                 step.repeated || step.operation.held().is_some_and(|lease| !held.contains(&lease));
             self.steps.push(step.clone());

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ff_telemetry::{BatchOf, observed};
 use futures_util::future::join_all;
 
 use super::budgeted::{claim_with_room, has_claimable, open_budgets};
@@ -190,6 +191,7 @@ const SUPPORTS: Supports = {
     supports
 };
 
+#[observed]
 #[async_trait]
 impl<E: Executor> EngineBackend for E {
     async fn create_execution(
@@ -204,6 +206,7 @@ impl<E: Executor> EngineBackend for E {
         &self,
         batch: Vec<CreateExecutionArgs>,
     ) -> Vec<Result<CreateExecutionResult, EngineError>> {
+        ff_telemetry::batch(BatchOf::Submission, batch.len());
         join_all(batch.into_iter().map(|args| self.create_execution(args))).await
     }
 
@@ -563,6 +566,7 @@ impl<E: Executor> EngineBackend for E {
         flow_id: &FlowId,
         batch: Vec<CreateExecutionArgs>,
     ) -> Vec<Result<CreateExecutionResult, EngineError>> {
+        ff_telemetry::batch(BatchOf::Submission, batch.len());
         let partitions = self.partitions();
         let each = batch.into_iter().map(|args| async move {
             self.process_state().budgeted.note(args.policy.as_ref());
@@ -779,7 +783,11 @@ impl<E: Executor> EngineBackend for E {
         // A claim answers at once, so it can only be asked not to wait.
         input::absent("max_wait", policy.max_wait.filter(|wait| !wait.is_zero()).as_ref())?;
         let claim = Claim::new(self.backend_name().tag, lane, capabilities, policy, limit)?;
-        claim_with_room(self, claim).await
+        let handles = claim_with_room(self, claim).await?;
+        if !handles.is_empty() {
+            ff_telemetry::batch(BatchOf::Claim, handles.len());
+        }
+        Ok(handles)
     }
 
     async fn renew(&self, handle: &Handle) -> Result<LeaseRenewal, EngineError> {

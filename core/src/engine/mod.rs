@@ -39,6 +39,7 @@ mod retention;
 mod run;
 mod scan_executor;
 mod schedules;
+mod subject;
 mod subscribe;
 pub mod tail;
 mod timers;

@@ -82,6 +82,11 @@ impl CommandRunner {
             .env("FF_LEASE_EPOCH", job.lease_epoch.to_string())
             .env("FF_TAGS", tags(job))
             .envs(tag_variables(job))
+            .env_remove("TRACEPARENT")
+            .envs(
+                flowfabric_sql::telemetry::run_traceparent(job)
+                    .map(|trace| ("TRACEPARENT", trace.to_string())),
+            )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

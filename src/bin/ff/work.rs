@@ -20,6 +20,7 @@ use super::failure::Failure;
 use super::group::EndingGroups;
 use super::ids::{DEFAULT_LANE, lane};
 use super::interrupt::Interrupts;
+use super::metrics::MetricsArguments;
 use super::retain::RetentionArguments;
 use super::watchdog::Watchdog;
 use flowfabric_sql::scanner::{ScannerConfig, ScannerSupervisor};
@@ -77,9 +78,12 @@ pub(super) struct Arguments {
     no_scanners: bool,
     #[command(flatten)]
     retention: RetentionArguments,
+    #[command(flatten)]
+    metrics: MetricsArguments,
     /// The command. It gets the payload on stdin and FF_EXECUTION_ID, FF_ATTEMPT_INDEX, FF_KIND,
-    /// FF_LANE, FF_LEASE_EPOCH, FF_TAGS (a JSON object) and FF_TAG_… in its environment, without
-    /// FF_DATABASE_URL and FF_SCHEMA; what it prints is the result.
+    /// FF_LANE, FF_LEASE_EPOCH, FF_TAGS (a JSON object), FF_TAG_… and, of a traced submission,
+    /// TRACEPARENT in its environment, without FF_DATABASE_URL and FF_SCHEMA; what it prints is the
+    /// result.
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
 }
@@ -122,6 +126,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         ..WorkerConfig::new(lane, arguments.name.into(), instance.into())
     };
 
+    let recording = arguments.metrics.begin().await?;
     let stop = watch::Sender::new(Stop::Not);
     stop_on_interrupts(stop.clone())?;
     // A worker that waits for work may start before its submitter. One that ends when the lane is
@@ -135,6 +140,8 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let scanning = ScannerConfig { retention_rules, ..ScannerConfig::default() };
     let mut scanners =
         (!arguments.no_scanners).then(|| ScannerSupervisor::spawn(Arc::clone(&engine), scanning));
+    let liveness = scanners.as_ref().map(ScannerSupervisor::liveness).unwrap_or_default();
+    let _serving = recording.map(|recording| recording.serve(Arc::clone(&engine), liveness));
     let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config);
     let mut working = pin!(worker.run(stop.subscribe()));
     let (worked, scanner_error) = tokio::select! {

@@ -8,6 +8,7 @@ use ff_core::types::{SignalId, SuspensionId, TimestampMs, WaitpointId, Waitpoint
 use uuid::Uuid;
 
 use super::generator::Generator;
+use super::leaks::MARK;
 use super::operation::{Held, Operation, Side};
 
 /// A signal before it is known where it goes in.
@@ -97,7 +98,7 @@ impl Side {
             signal_category: "c".into(),
             source_type: "person".into(),
             source_identity: "ada".into(),
-            payload: Some(vec![0, 255]),
+            payload: Some([&[0, 255], MARK.as_bytes()].concat()),
             idempotency_key: sent.key.map(Into::into),
             dedup_ttl_ms: Some(5_000),
             resume_delay_ms: sent.delay,
