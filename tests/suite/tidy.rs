@@ -5,6 +5,7 @@ mod functions;
 mod length;
 mod operations;
 mod prose;
+mod telemetry;
 mod unused;
 mod walls;
 
