@@ -118,9 +118,9 @@ pub async fn observe<T: Answer, F: Future<Output = T>>(
     let began = Instant::now();
     let answer = future.instrument(span.clone()).await;
 
-    let outcome = answer.outcome();
+    let (outcome, elapsed) = (answer.outcome(), began.elapsed());
     count(operation.key(outcome), 1);
-    observe_seconds(&operation.seconds, began.elapsed());
+    observe_seconds(&operation.seconds, elapsed);
     span.record("outcome", outcome.as_str());
     if let Outcome::Refused(kind) | Outcome::Failed(kind) = outcome {
         span.record("kind", kind);
@@ -128,6 +128,7 @@ pub async fn observe<T: Answer, F: Future<Output = T>>(
         let labels = [("operation", operation.name), ("kind", kind)];
         count(&Key::from_parts(names::REFUSALS.name, &labels), 1);
     }
+    tracing::debug!(target: "flowfabric", parent: &span, ?elapsed, "answered");
     answer
 }
 

@@ -23,7 +23,9 @@ where
     T: Transition + ?Sized,
 {
     let span = ff_telemetry::decision_span();
-    run_within(executor, transition, &span).instrument(span.clone()).await
+    let answer = run_within(executor, transition, &span).instrument(span.clone()).await;
+    tracing::debug!(target: "flowfabric", parent: &span, "decided");
+    answer
 }
 
 async fn run_within<E, T>(

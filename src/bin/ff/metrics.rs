@@ -1,6 +1,6 @@
 //! The metrics and the health of a process that works or scans, served over HTTP.
 //!
-//! `/metrics` is Prometheus' text, `/healthz` says whether the loops live, and `/readyz` whether the
+//! `/metrics` is Prometheus' text. `/healthz` says whether the loops live, `/readyz` whether the
 //! database answers and its tables fit. No answer holds more than names, lanes and numbers.
 
 mod server;

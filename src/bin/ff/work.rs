@@ -160,17 +160,20 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     // Every result is durable by now, whether or not the database closes cleanly.
     let _ = engine.shutdown_prepare(DATABASE_GRACE).await;
 
-    let report = worked.map_err(|error| match error {
-        WorkerError::Claim(_) => {
-            Failure::new(format!("claiming from {:?}: {error}", arguments.lane))
-        }
-        WorkerError::Broken { .. } | WorkerError::Unable { .. } => Failure::new(error.to_string()),
-    })?;
+    let report = worked.map_err(|error| work_failure(&arguments.lane, &error))?;
     print_report(global, &report)?;
     if let Some(error) = scanner_error {
         return Err(Failure::engine("the scanners cannot go on", &error));
     }
     left(&report).map_or(Ok(()), |left| Err(Failure::new(left)))
+}
+
+/// The failure of a worker that could not go on.
+fn work_failure(lane: &str, error: &WorkerError) -> Failure {
+    match error {
+        WorkerError::Claim(_) => Failure::new(format!("claiming from {lane:?}: {error}")),
+        WorkerError::Broken { .. } | WorkerError::Unable { .. } => Failure::new(error.to_string()),
+    }
 }
 
 /// Dispatches the ends that the scanners have left, so that each flow has ended with its last

@@ -96,7 +96,7 @@ fn a_worker_serves_its_metrics_and_its_health() {
     assert_eq!(served.get("/").0, 404);
 
     let logged: Vec<String> = served.said.try_iter().collect();
-    assert!(logged.iter().any(|line| line.contains("run{execution_id=")), "{logged:#?}");
+    assert!(logged.iter().any(|line| line.contains("operation=\"complete\"")), "{logged:#?}");
     let all = logged.join("\n") + &text;
     assert!(!all.contains("kept-silent"), "{all}");
 }
@@ -132,7 +132,7 @@ fn a_trace_goes_from_the_submission_to_the_command() {
     };
     place.write("in.jsonl", &[&line(ONE, json!({})), &line(TWO, json!({ "traceparent": OTHER }))]);
     place.out(&["submit", "--traceparent", TRACE, "in.jsonl"]);
-    let tags = |id: &str| place.json(&["show", id])["tags"]["traceparent"].clone();
+    let tags = |id: &str| place.json(&["show", id])["execution"]["tags"]["traceparent"].clone();
     assert_eq!((tags(ONE), tags(TWO)), (json!(TRACE), json!(OTHER)));
 
     let work = || {
