@@ -618,7 +618,7 @@ impl<E: Executor> EngineBackend for E {
         args: ResolveDependencyArgs,
     ) -> Result<ResolveDependencyOutcome, EngineError> {
         let by_hand = ByHand::new(&args)?;
-        Ok(by_hand.outcome(run(self, &by_hand.hop).await?)?)
+        by_hand.outcome(run(self, &by_hand.hop).await?)
     }
 
     async fn cascade_completion(
