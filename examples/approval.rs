@@ -8,13 +8,13 @@ use std::sync::Arc;
 use flowfabric_sql::core::contracts::*;
 use flowfabric_sql::core::types::{SuspensionId, WaitpointId};
 use flowfabric_sql::{
-    Ending, EngineBackend, FlowSpec, Job, LaneId, Stop, TimestampMs, Worker, WorkerConfig,
+    Ending, EngineBackend, FlowSpec, LaneId, Run, Stop, TimestampMs, Until, Worker, WorkerConfig,
     WorkerError, WorkerReport, flow,
 };
 use tokio::sync::watch;
 
 /// Asks for approval in its first run. The answer lets it run again, and the second run finds it.
-async fn pay(engine: Arc<dyn EngineBackend>, job: Arc<Job>) -> Ending {
+async fn pay(engine: Arc<dyn EngineBackend>, job: Arc<Run>) -> Ending {
     let answers = engine.observe_signals(&job.handle).await.unwrap_or_default();
     if let Some(answer) = answers.first() {
         let paid =
@@ -37,7 +37,7 @@ async fn work(engine: &Arc<dyn EngineBackend>) -> Result<WorkerReport, WorkerErr
     let own = Arc::clone(engine);
     let runner = move |job| pay(Arc::clone(&own), job);
     let mut config = WorkerConfig::new("payments".into(), "payer".into(), "payer-1".into());
-    config.until_empty = true;
+    config.until = Until::Empty;
 
     let worker = Worker::new(Arc::clone(engine), Arc::new(runner), config);
     worker.run(watch::Sender::new(Stop::Not).subscribe()).await

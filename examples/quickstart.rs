@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use flowfabric_sql::core::backend::FailureClass;
 use flowfabric_sql::{
-    BackoffStrategy, CreateExecutionArgs, Ending, ExecutionId, ExecutionPolicy, Job, LaneId,
-    Namespace, PartitionConfig, RetryPolicy, ScannerConfig, ScannerSupervisor, Stop, TimestampMs,
+    BackoffStrategy, CreateExecutionArgs, Ending, ExecutionId, ExecutionPolicy, LaneId, Namespace,
+    PartitionConfig, RetryPolicy, Run, ScannerConfig, ScannerSupervisor, Stop, TimestampMs, Until,
     Worker, WorkerConfig,
 };
 use tokio::sync::watch;
@@ -43,7 +43,7 @@ fn greeting_for(lane: &LaneId, name: &str) -> CreateExecutionArgs {
 }
 
 /// Greets a name; Grace only at the second attempt.
-async fn greet(job: Arc<Job>) -> Ending {
+async fn greet(job: Arc<Run>) -> Ending {
     let name = String::from_utf8_lossy(&job.payload);
     if name == "Grace" && job.attempt_index.0 == 0 {
         return Ending::Failed { message: "lost my voice".into(), class: FailureClass::Transient };
@@ -69,7 +69,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let scanners = ScannerSupervisor::spawn(Arc::clone(&engine), ScannerConfig::default());
     let config = WorkerConfig {
         concurrency: 2,
-        until_empty: true,
+        until: Until::Empty,
         ..WorkerConfig::new(lane, "greeter".into(), "greeter-1".into())
     };
 

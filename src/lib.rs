@@ -5,6 +5,9 @@
 //! a process needs two loops, both here: a [`ScannerSupervisor`] that applies due timers, and a
 //! [`Worker`] that claims executions and runs them.
 //!
+//! Most programs use what is built on these: a [`Client`] that submits typed [`Job`]s, and a
+//! [`Service`] that runs both loops and calls a handler for each job. `testing` is for their tests.
+//!
 //! This crate puts the parts together and knows no rule; the rules are in [`core`].
 //!
 #![cfg_attr(feature = "sqlite", doc = "```")]
@@ -63,10 +66,30 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+/// Pages of `docs/`: their Rust blocks are compiled and run.
+#[cfg(all(doctest, feature = "sqlite"))]
+mod pages {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/jobs.md")]
+    pub struct Jobs;
+
+    #[doc = include_str!("../docs/tutorial.md")]
+    pub struct Tutorial;
+}
+
+mod client;
+mod clock;
 pub mod flow;
+mod handler;
+mod job;
 mod open;
 pub mod scanner;
+mod service;
 pub mod telemetry;
+#[cfg(feature = "memory")]
+pub mod testing;
+mod within;
 pub mod worker;
 
 pub use ff_core as core;
@@ -94,7 +117,14 @@ pub use ff_core::types::{
     CancelSource, ExecutionId, LaneId, Namespace, TimestampMs, WorkerId, WorkerInstanceId,
 };
 
+pub use client::{Client, JobError, Submission, SubmissionError, Submitted};
 pub use flow::{FlowSpec, FlowSpecError, NodeSpec};
+pub use handler::{ChangedSteps, Child, Context, Failure, OnChangedSteps, Signal};
+pub use job::{Job, Unreadable};
 pub use open::{OpenError, OpenOptions, Opening, Scheme, Tuning, open};
 pub use scanner::{ScannerConfig, ScannerLiveness, ScannerReport, ScannerSupervisor};
-pub use worker::{Ending, Job, Runner, Stop, Worker, WorkerConfig, WorkerError, WorkerReport};
+pub use service::{Service, ServiceBuilder};
+pub use within::{InTransaction, Within};
+pub use worker::{
+    Ending, Run, Runner, Stop, Until, Worker, WorkerConfig, WorkerError, WorkerReport,
+};

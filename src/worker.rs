@@ -6,12 +6,12 @@
 //! anyway.
 
 mod emptiness;
-mod job;
 mod lease;
 mod pace;
 mod presence;
 mod report;
 mod reporting;
+mod run;
 mod running;
 mod task;
 
@@ -29,8 +29,8 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-pub use job::{Ending, Job, Runner};
 pub use report::{WorkerError, WorkerReport};
+pub use run::{Ending, Run, Runner};
 
 use emptiness::{Emptiness, EmptinessCheck};
 use pace::Pace;
@@ -54,9 +54,8 @@ pub struct WorkerConfig {
     pub worker_id: WorkerId,
     /// This running instance of it.
     pub worker_instance_id: WorkerInstanceId,
-    /// True if the worker ends once no execution of the lane is left to run or running, on any
-    /// worker, or once the lane hands out nothing. Suspended ones do not count.
-    pub until_empty: bool,
+    /// The end of the worker, unless it is stopped before.
+    pub until: Until,
     /// The longest time that running work may take after [`Stop::Drain`].
     pub grace: Duration,
     /// The longest pause between two polls while no bell rings. Submissions of other processes
@@ -83,7 +82,7 @@ impl WorkerConfig {
             lease_ttl_ms: 30_000,
             worker_id,
             worker_instance_id,
-            until_empty: false,
+            until: Until::Stopped,
             grace: Duration::from_secs(10),
             poll: Duration::from_millis(250),
             liveness_ttl: Duration::from_secs(15),
@@ -96,6 +95,19 @@ impl WorkerConfig {
         let (worker, instance) = (self.worker_id.clone(), self.worker_instance_id.clone());
         ClaimPolicy::new(worker, instance, self.lease_ttl_ms, None)
     }
+}
+
+/// The end of a worker that is not stopped before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Until {
+    /// None: it works until it is stopped.
+    #[default]
+    Stopped,
+    /// No execution of the lane is left to run or running, on any worker, or the lane hands out
+    /// nothing. Suspended ones do not count.
+    Empty,
+    /// It runs nothing, and a claim finds nothing, whatever is delayed or runs elsewhere.
+    Idle,
 }
 
 /// A stop request to a worker. It only ever becomes more urgent.
@@ -270,8 +282,10 @@ impl Worker {
 
     /// True if the worker is to end, after a claim that found nothing.
     async fn is_done(&mut self) -> bool {
-        if !self.config.until_empty || !self.tasks.is_empty() {
-            return false;
+        match self.config.until {
+            Until::Idle => return self.tasks.is_empty(),
+            Until::Empty if self.tasks.is_empty() => {}
+            Until::Empty | Until::Stopped => return false,
         }
 
         match self.emptiness.check(self.backend.as_ref(), &self.config).await {

@@ -7,6 +7,7 @@
 
 mod archives;
 mod cascade;
+pub mod client;
 mod explanations;
 mod fairness;
 mod fixtures;
@@ -26,6 +27,7 @@ mod scenes;
 mod schedules;
 mod stage;
 mod stats;
+mod steps;
 mod streams;
 mod submissions;
 mod subscriptions;
@@ -72,6 +74,7 @@ const SCENES: &[fn(&mut Scene)] = &[
     Scene::hops,
     Scene::dispatched_ends,
     Scene::siblings,
+    Scene::steps,
     Scene::streams,
     Scene::older_streams,
     Scene::stream_reads,

@@ -4,6 +4,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
+use ff_catalogue::client::client_calls;
 use ff_catalogue::{Call, Sample, samples};
 use ff_codegen::{Dialect, Postgres, RenderError, ScriptStep, Sqlite};
 use sqlformat::{FormatOptions, QueryParams};
@@ -25,6 +26,18 @@ fn statements(dialect: &dyn Dialect, call: &Call) -> Result<Vec<String>, RenderE
             }
         },
     }
+}
+
+/// Every call of the engine and of a client, with its name.
+fn calls() -> Vec<(String, Call)> {
+    let samples = samples().into_iter().map(|sample| (sample.operation.to_owned(), sample.call));
+    let of_clients = client_calls().expect("every argument is found").into_iter();
+    let of_clients = of_clients.flat_map(|client| {
+        let reasons = client.reasons.into_iter().map(|reason| reason.call);
+        let calls = [client.call].into_iter().chain(reasons);
+        calls.map(|call| (client.name.clone(), call)).collect::<Vec<_>>()
+    });
+    samples.chain(of_clients).collect()
 }
 
 fn sql_of(step: ScriptStep) -> String {
@@ -144,11 +157,11 @@ async fn every_statement_prepares_on_sqlite() {
     let mut connection = SqliteConnection::connect("sqlite::memory:").await.expect("opens");
     let options = ff_backend_sqlite::migrate::MigrateOptions::new();
     ff_backend_sqlite::migrate::migrate(&mut connection, &options).await.expect("migrates");
-    for sample in samples() {
-        for sql in statements(&Sqlite, &sample.call).expect("every sample renders") {
+    for (name, call) in calls() {
+        for sql in statements(&Sqlite, &call).expect("every sample renders") {
             let text = sqlx::AssertSqlSafe(sql.clone());
             let prepared = connection.prepare(sqlx::SqlSafeStr::into_sql_str(text)).await;
-            prepared.unwrap_or_else(|error| panic!("{}: {error}\n{sql}", sample.operation));
+            prepared.unwrap_or_else(|error| panic!("{name}: {error}\n{sql}"));
         }
     }
 }
@@ -190,13 +203,11 @@ async fn every_statement_prepares_on_postgres() {
     let name = SchemaName::new(&schema).expect("a schema name");
     migrate(&pool, &MigrateOptions::new().schema(name)).await.expect("migrates");
     let mut connection = pool.acquire().await.expect("a connection");
-    for sample in samples() {
-        for sql in statements(&Postgres, &sample.call).expect("every sample renders") {
+    for (name, call) in calls() {
+        for sql in statements(&Postgres, &call).expect("every sample renders") {
             let text = sqlx::AssertSqlSafe(sql.clone());
             let prepared = connection.prepare(sqlx::SqlSafeStr::into_sql_str(text)).await;
-            prepared
-                .map(drop)
-                .unwrap_or_else(|error| panic!("{}: {error}\n{sql}", sample.operation));
+            prepared.map(drop).unwrap_or_else(|error| panic!("{name}: {error}\n{sql}"));
         }
     }
     let drop_schema = sqlx::AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"));

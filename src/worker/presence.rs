@@ -11,10 +11,11 @@ use ff_core::contracts::{
     HeartbeatWorkerArgs, HeartbeatWorkerOutcome, MarkWorkerDeadArgs, RegisterWorkerArgs,
 };
 use ff_core::engine_backend::EngineBackend;
-use ff_core::types::{Namespace, TimestampMs};
+use ff_core::types::Namespace;
 use tokio::task::JoinSet;
 
 use super::WorkerConfig;
+use crate::clock::now;
 
 /// The heartbeats in a time to live. The others may be late or get lost.
 const HEARTBEATS: u32 = 3;
@@ -87,7 +88,7 @@ impl Entry {
             config.capabilities.tokens.iter().cloned().collect(),
             u64::try_from(config.liveness_ttl.as_millis()).unwrap_or(u64::MAX),
             self.namespace(),
-            self.now().await?,
+            now(self.backend.as_ref()).await?,
         );
         let args = match &config.version {
             Some(version) => args.with_version(version.clone()),
@@ -99,24 +100,20 @@ impl Entry {
     /// Returns false if the worker has to register again.
     async fn heartbeat(&self) -> Result<bool, EngineError> {
         let instance = self.config.worker_instance_id.clone();
-        let args = HeartbeatWorkerArgs::new(instance, self.namespace(), self.now().await?);
+        let args =
+            HeartbeatWorkerArgs::new(instance, self.namespace(), now(self.backend.as_ref()).await?);
         let outcome = self.backend.heartbeat_worker(args).await?;
         Ok(matches!(outcome, HeartbeatWorkerOutcome::Refreshed { .. }))
     }
 
     async fn remove(&self) -> Result<(), EngineError> {
         let instance = self.config.worker_instance_id.clone();
-        let (namespace, now) = (self.namespace(), self.now().await?);
+        let (namespace, now) = (self.namespace(), now(self.backend.as_ref()).await?);
         let args = MarkWorkerDeadArgs::new(instance, namespace, ENDED.into(), now);
         self.backend.mark_worker_dead(args).await.map(drop)
     }
 
     fn namespace(&self) -> Namespace {
         self.config.namespace.clone()
-    }
-
-    async fn now(&self) -> Result<TimestampMs, EngineError> {
-        let now = self.backend.server_time_ms().await?;
-        Ok(TimestampMs(i64::try_from(now).unwrap_or(i64::MAX)))
     }
 }

@@ -7,11 +7,11 @@ use ff_core::backend::{FailOutcome, FailureClass, FailureReason};
 use ff_core::contracts::SuspendOutcome;
 use ff_core::engine_error::{ContentionKind, StateKind};
 use ff_core::state::PublicState;
-use ff_core::types::TimestampMs;
 use tokio::time::Instant;
 
 use super::task::{ClaimOutcome, Task};
 use super::{Ending, is_permanent, may_pass};
+use crate::clock::now;
 
 impl Task {
     /// Reports the ending. While the database cannot be reached and the lease may still hold, it
@@ -78,7 +78,7 @@ impl Task {
                 let reason = FailureReason::new(message);
                 match self.backend.fail(&self.handle, reason, class).await? {
                     FailOutcome::RetryScheduled { delay_until } => {
-                        let now = self.now().await?;
+                        let now = now(self.backend.as_ref()).await?;
                         let wait = u64::try_from(delay_until.0.saturating_sub(now.0)).unwrap_or(0);
                         Ok(ClaimOutcome::Retried(Some(Duration::from_millis(wait))))
                     }
@@ -91,17 +91,17 @@ impl Task {
             }
             Ending::HandedBack => {
                 // A delay until now: claimable at once, without a retry being counted.
-                self.backend.delay(&self.handle, self.now().await?).await?;
+                self.backend.delay(&self.handle, now(self.backend.as_ref()).await?).await?;
                 Ok(ClaimOutcome::HandedBack)
             }
             Ending::Unable(reason) => {
                 tracing::warn!(execution_id = %self.held.execution_id, reason, "unable to run");
-                self.backend.delay(&self.handle, self.now().await?).await?;
+                self.backend.delay(&self.handle, now(self.backend.as_ref()).await?).await?;
                 Ok(ClaimOutcome::Unable(reason))
             }
             Ending::Suspended(mut args) => {
                 // The database's clock, not the one of this machine, says when it was suspended.
-                args.now = self.now().await?;
+                args.now = now(self.backend.as_ref()).await?;
                 let now = args.now;
                 match self.backend.suspend(&self.handle, args).await? {
                     SuspendOutcome::Suspended { .. } => Ok(ClaimOutcome::Suspended),
@@ -113,12 +113,6 @@ impl Task {
                 }
             }
         }
-    }
-
-    /// The database's clock, which decides what is due.
-    pub(super) async fn now(&self) -> Result<TimestampMs, EngineError> {
-        let ms = self.backend.server_time_ms().await?;
-        Ok(TimestampMs(i64::try_from(ms).unwrap_or(i64::MAX)))
     }
 }
 

@@ -17,7 +17,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument as _;
 
 use super::running::{RunEntry, StopOrder};
-use super::{Ending, Job, Runner, is_database_failure, is_permanent, lease};
+use super::{Ending, Run, Runner, is_database_failure, is_permanent, lease};
+use crate::clock::now;
 
 /// The outcome of a claim, for the report.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,9 +75,9 @@ enum StopReason {
     Ordered(StopOrder),
 }
 
-/// The job and its deadline, once the execution has been read.
-struct LoadedJob {
-    job: Arc<Job>,
+/// The run and its deadline, once the execution has been read.
+struct LoadedRun {
+    run: Arc<Run>,
     times_out_at: Option<Instant>,
 }
 
@@ -107,7 +108,7 @@ impl Task {
 
     /// Runs the work until it ends or must stop. Waits until nothing is left of a stopped run, and
     /// renews the lease meanwhile.
-    async fn until_stopped(&self, loaded: &mut Option<LoadedJob>) -> StopReason {
+    async fn until_stopped(&self, loaded: &mut Option<LoadedRun>) -> StopReason {
         let id = &self.held.execution_id;
         let backend = self.backend.as_ref();
         let lease =
@@ -132,7 +133,7 @@ impl Task {
             return stopped;
         }
 
-        let mut clean_up = self.runner.clean_up(&loaded.job);
+        let mut clean_up = self.runner.clean_up(&loaded.run);
         tokio::select! {
             () = &mut clean_up => stopped,
             error = &mut lease => {
@@ -142,14 +143,14 @@ impl Task {
         }
     }
 
-    /// Waits for an older run of the execution, and reads the job.
-    async fn load(&self) -> Result<LoadedJob, EngineError> {
+    /// Waits for an older run of the execution, and reads it.
+    async fn load(&self) -> Result<LoadedRun, EngineError> {
         self.entry.wait_for_older_run().await;
         let context = self.backend.read_execution_context(&self.held.execution_id).await?;
         let timeout = context.attempt_timeout_ms.map(Duration::from_millis);
         let times_out_at = timeout.and_then(|timeout| self.answered_at.checked_add(timeout));
 
-        let job = Job {
+        let run = Run {
             handle: self.handle.clone(),
             execution_id: self.held.execution_id.clone(),
             attempt_index: self.held.attempt_index,
@@ -160,18 +161,18 @@ impl Task {
             tags: context.tags,
         };
 
-        Ok(LoadedJob { job: Arc::new(job), times_out_at })
+        Ok(LoadedRun { run: Arc::new(run), times_out_at })
     }
 
     async fn until_ended(
         &self,
-        loaded: &LoadedJob,
+        loaded: &LoadedRun,
         lease: Pin<&mut (impl Future<Output = EngineError> + Send)>,
     ) -> StopReason {
-        let job = &loaded.job;
-        let (execution_id, attempt) = (&job.execution_id, job.attempt_index.0);
-        tracing::info!(%execution_id, kind = job.kind, attempt, "started");
-        let span = crate::telemetry::run_span(job);
+        let run = &loaded.run;
+        let (execution_id, attempt) = (&run.execution_id, run.attempt_index.0);
+        tracing::info!(%execution_id, kind = run.kind, attempt, "started");
+        let span = crate::telemetry::run_span(run);
 
         let time_out = async {
             match loaded.times_out_at {
@@ -181,7 +182,7 @@ impl Task {
         };
 
         // A run that panicked is never polled again, so that no broken state is seen.
-        let work = AssertUnwindSafe(self.runner.run(Arc::clone(job))).catch_unwind();
+        let work = AssertUnwindSafe(self.runner.run(Arc::clone(run))).catch_unwind();
         let work = work.instrument(span);
         tokio::select! {
             // An ending that is there is reported, whatever else happened meanwhile.
@@ -200,7 +201,7 @@ impl Task {
         for _ in 0..3 {
             let partition = Partition { family: PartitionFamily::Execution, index };
             let expired = async {
-                let now = self.now().await?;
+                let now = now(self.backend.as_ref()).await?;
                 let phase = ExpirePhase::AttemptTimeout;
                 self.backend.expire_execution(partition, id, phase, now).await?;
                 self.backend.read_execution_state(id).await
@@ -223,7 +224,7 @@ impl Task {
     /// anything else is logged.
     async fn lost_lease_outcome(
         &self,
-        loaded: Option<&LoadedJob>,
+        loaded: Option<&LoadedRun>,
         error: &EngineError,
     ) -> ClaimOutcome {
         let execution_id = &self.held.execution_id;
@@ -243,9 +244,9 @@ impl Task {
         }
     }
 
-    fn log_end(&self, loaded: Option<&LoadedJob>, outcome: &ClaimOutcome) {
+    fn log_end(&self, loaded: Option<&LoadedRun>, outcome: &ClaimOutcome) {
         let execution_id = &self.held.execution_id;
-        let kind = loaded.map_or("", |loaded| loaded.job.kind.as_str());
+        let kind = loaded.map_or("", |loaded| loaded.run.kind.as_str());
         let attempt = self.held.attempt_index.0;
         let elapsed_ms = u64::try_from(self.answered_at.elapsed().as_millis()).unwrap_or(u64::MAX);
 

@@ -58,7 +58,7 @@ async fn submit(engine: &Arc<dyn EngineBackend>, needs: Option<&str>) -> Executi
 
 fn config() -> WorkerConfig {
     let mut config = WorkerConfig::new("default".into(), "w".into(), "w-1".into());
-    config.until_empty = true;
+    config.until = Until::Empty;
     config
 }
 
@@ -76,7 +76,7 @@ async fn a_lane_is_worked_until_it_is_empty() {
 
     let (running, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let seen = Arc::clone(&most);
-    let runner = move |job: Arc<Job>| {
+    let runner = move |job: Arc<Run>| {
         let (running, most) = (Arc::clone(&running), Arc::clone(&most));
         async move {
             most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
@@ -102,7 +102,7 @@ async fn a_lane_is_worked_until_it_is_empty() {
 async fn work_for_other_capabilities_is_left_and_reported() {
     let engine = engine();
     let id = submit(&engine, Some("gpu")).await;
-    let runner = |_: Arc<Job>| async { Ending::Completed(None) };
+    let runner = |_: Arc<Run>| async { Ending::Completed(None) };
     let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config());
     let report = worker.run(watch::channel(Stop::Not).1).await.unwrap();
 
@@ -123,7 +123,7 @@ async fn what_waits_for_others_is_waited_for() {
     flow::submit(engine.as_ref(), &spec.unwrap(), TimestampMs::now()).await.unwrap();
 
     let scanners = ScannerSupervisor::spawn(Arc::clone(&engine), ScannerConfig::default());
-    let runner = |_: Arc<Job>| async { Ending::Completed(None) };
+    let runner = |_: Arc<Run>| async { Ending::Completed(None) };
     let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config());
     let report = worker.run(watch::channel(Stop::Not).1).await.unwrap();
 
@@ -138,7 +138,7 @@ async fn failures_are_counted_by_what_follows() {
 
     let stop = watch::Sender::new(Stop::Not);
     let next_stop = stop.clone();
-    let runner = move |_: Arc<Job>| {
+    let runner = move |_: Arc<Run>| {
         next_stop.send_replace(Stop::Drain);
         async { Ending::Failed { message: "no".into(), class: FailureClass::Transient } }
     };
@@ -156,7 +156,7 @@ async fn what_outlasts_the_grace_is_handed_back() {
     let stop = watch::Sender::new(Stop::Not);
 
     let next_stop = stop.clone();
-    let runner = move |_: Arc<Job>| {
+    let runner = move |_: Arc<Run>| {
         next_stop.send_replace(Stop::Drain);
         std::future::pending()
     };
@@ -175,7 +175,7 @@ async fn the_second_call_does_not_wait() {
 
     let stop = watch::Sender::new(Stop::Not);
     let next_stop = stop.clone();
-    let runner = move |_: Arc<Job>| {
+    let runner = move |_: Arc<Run>| {
         next_stop.send_replace(Stop::Now);
         std::future::pending()
     };
@@ -200,7 +200,7 @@ async fn a_lease_is_kept_while_work_runs_and_work_ends_with_it() {
     let looked = Arc::new(Mutex::new(Vec::new()));
     let (expire, next_stop, leases) = (Arc::clone(&engine), stop.clone(), Arc::clone(&looked));
 
-    let runner = move |job: Arc<Job>| {
+    let runner = move |job: Arc<Run>| {
         let (engine, clock) = (Arc::clone(&expire), Arc::clone(&clock));
         let (next_stop, leases) = (next_stop.clone(), Arc::clone(&leases));
         async move {
@@ -247,7 +247,7 @@ async fn a_task_suspends_and_runs_again_with_what_has_come() {
     let id = submit(&engine, None).await;
 
     let own = Arc::clone(&engine);
-    let runner = Arc::new(move |job: Arc<Job>| {
+    let runner = Arc::new(move |job: Arc<Run>| {
         let engine = Arc::clone(&own);
         async move {
             let signals = engine.observe_signals(&job.handle).await.unwrap();

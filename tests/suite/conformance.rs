@@ -48,6 +48,7 @@ mod schedules;
 pub(crate) mod signal;
 mod since;
 mod stats;
+mod steps;
 mod stream;
 mod suspension;
 mod tags;

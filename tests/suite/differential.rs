@@ -43,7 +43,7 @@ const LOOK: usize = 5;
 const _: () = assert!(STEPS.is_multiple_of(LOOK));
 /// How many histories run side by side, each on databases of its own.
 const RUNNERS: u64 = 4;
-const TABLES: [&str; 34] = [
+const TABLES: [&str; 35] = [
     "ff_exec_core",
     "ff_attempt",
     "ff_claim_grant",
@@ -52,6 +52,7 @@ const TABLES: [&str; 34] = [
     "ff_completion_event",
     "ff_instance_tag_event",
     "ff_lane_registry",
+    "ff_step",
     "ff_stream_frame",
     "ff_stream_summary",
     "ff_stream_meta",
@@ -80,7 +81,7 @@ const TABLES: [&str; 34] = [
     "ff_schedule",
 ];
 /// What has to come about at least once, and how an outcome says so.
-const OUTCOMES: [(&str, &str); 37] = [
+const OUTCOMES: [(&str, &str); 39] = [
     ("claimed", "claimed"),
     ("nothing to claim", "nothing"),
     ("retry scheduled", "RetryScheduled"),
@@ -96,6 +97,8 @@ const OUTCOMES: [(&str, &str); 37] = [
     ("suspended", "SuspendOutcomeDetails"),
     ("woken by a signal", "resume_condition_satisfied"),
     ("a signal kept", "appended_to_waitpoint"),
+    ("a step recorded", "Recorded"),
+    ("a step found", "Found(StepRecord"),
     ("granted by a scheduler", "granted {"),
     ("a grant lapsed", "ClaimGrantExpired"),
     ("no such grant", "InvalidClaimGrant"),

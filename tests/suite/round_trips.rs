@@ -29,7 +29,9 @@ use crate::backends::{self, Bench, postgres_url};
 use crate::bench::{id, id_in, lane, payload_of, worker};
 use crate::conformance::fence::{complete_args, fail_args, renew_args};
 use crate::conformance::signal::resumed;
+use crate::plain::PlainSql;
 use crate::suspended::{fresh, named};
+use flowfabric_sql::InTransaction as _;
 
 /// Stands between client and server and counts how often the client asks for an answer.
 struct Proxy {
@@ -450,6 +452,22 @@ async fn suspending_costs_three_and_a_signal_two() {
         let (reason, class) = (FailureReason::new("x"), FailureClass::Transient);
         let cost = proxy.count(backend.fail(&claimed.handle, reason, class)).await;
         assert!(round < 2 || cost == 1, "{cost} round trips for its failure");
+    }
+    bench.tear_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn completing_in_a_transaction_costs_three() {
+    let (proxy, bench) = bench().await;
+    let PlainSql::Postgres(pool) = &bench.plain else { panic!("the bench is on Postgres") };
+    for round in 0..3 {
+        let (_, handle) = bench.leased().await;
+        let mut own = pool.begin().await.unwrap();
+        let mut within = own.within(bench.backend.as_ref()).unwrap();
+        let cost = proxy.count(async { within.complete(&handle, None).await.unwrap() }).await;
+        drop(within);
+        own.commit().await.unwrap();
+        assert!(round < 2 || cost == 3, "{cost} round trips");
     }
     bench.tear_down().await;
 }

@@ -2,6 +2,7 @@
 
 mod documents;
 mod functions;
+mod guide;
 mod length;
 mod operations;
 mod prose;

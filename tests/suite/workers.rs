@@ -16,7 +16,7 @@ use ff_core::engine_backend::EngineBackend;
 use ff_core::policy::{BackoffStrategy, ExecutionPolicy, RetryPolicy};
 use ff_core::state::LaneState;
 use ff_core::types::{BudgetId, ExecutionId, TimestampMs};
-use flowfabric_sql::{Ending, Job, Stop, Worker, WorkerConfig, WorkerReport};
+use flowfabric_sql::{Ending, Run, Stop, Until, Worker, WorkerConfig, WorkerReport};
 use sqlx::{AssertSqlSafe, Executor as _};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -39,7 +39,7 @@ fn config() -> WorkerConfig {
 }
 
 fn until_empty() -> WorkerConfig {
-    WorkerConfig { until_empty: true, ..config() }
+    WorkerConfig { until: Until::Empty, ..config() }
 }
 
 fn pool(bench: &Bench) -> &PgPool {
@@ -56,10 +56,10 @@ struct Running {
 impl Running {
     fn start<F>(backend: &Arc<dyn EngineBackend>, config: WorkerConfig, run: F) -> Self
     where
-        F: Fn(&Job) -> Option<Ending> + Send + Sync + 'static,
+        F: Fn(&Run) -> Option<Ending> + Send + Sync + 'static,
     {
         let stop = watch::Sender::new(Stop::Not);
-        let runner = move |job: Arc<Job>| {
+        let runner = move |job: Arc<Run>| {
             let ending = run(&job);
             async move {
                 match ending {
@@ -165,7 +165,7 @@ async fn work_that_is_handed_back_does_not_wait_for_the_wall_clock() {
             other.create_execution(args).await.unwrap();
             let (started, noted) = (watch::Sender::new(0), Arc::new(Mutex::new(0)));
             let mut runs = started.subscribe();
-            let once = move |_: &Job| {
+            let once = move |_: &Run| {
                 let mut noted = noted.lock().unwrap();
                 *noted += 1;
                 started.send_replace(*noted);
@@ -214,7 +214,7 @@ async fn starts_promptly(
 ) {
     let started: Arc<Mutex<Vec<(ExecutionId, Instant)>>> = Arc::default();
     let noted = Arc::clone(&started);
-    let run = move |job: &Job| {
+    let run = move |job: &Run| {
         noted.lock().unwrap().push((job.execution_id.clone(), Instant::now()));
         let message = "again".to_owned();
         let again = Ending::Failed { message, class: FailureClass::Transient };

@@ -11,6 +11,7 @@
 mod answer;
 mod apply;
 mod error;
+mod faults;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use async_trait::async_trait;
 use ff_core::EngineError;
 use ff_core::backend::{BackendTag, PrepareOutcome};
 use ff_core::engine::{BackendName, Bell, Commit, Executor, Horizon, ProcessState, Rings, Topics};
+use ff_core::engine_error::StoreClass;
 use ff_core::partition::PartitionConfig;
 use ff_core::plan::facts::{Answer, Row};
 use ff_core::plan::value::Value;
@@ -32,6 +34,8 @@ use futures_timer::Delay;
 use uuid::Uuid;
 
 pub use error::MemoryError;
+pub use faults::Fault;
+use faults::{Faults, failure};
 use tables::Tables;
 
 /// A function that returns the time, in Unix milliseconds.
@@ -45,6 +49,7 @@ pub struct MemoryBackend {
     clock: Arc<dyn Fn() -> TimestampMs + Send + Sync>,
     process_state: Arc<ProcessState>,
     bell: Arc<Bell>,
+    faults: Arc<Faults>,
 }
 
 /// The contents of a database at one moment.
@@ -78,6 +83,7 @@ impl MemoryBackend {
             clock: Arc::new(TimestampMs::now),
             process_state: Arc::default(),
             bell: Arc::default(),
+            faults: Arc::default(),
         }
     }
 
@@ -93,6 +99,11 @@ impl MemoryBackend {
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.source = Arc::new(Mutex::new(Seeded::new(seed)));
         self
+    }
+
+    /// Orders a fault of the next commit of the plan of that name, such as `complete`. For tests.
+    pub fn fail_next(&self, plan: &str, fault: Fault) {
+        self.faults.order(plan, fault);
     }
 
     /// Every row of `table` by column name, in primary key order; empty if the schema has no such
@@ -205,9 +216,19 @@ impl Executor for MemoryBackend {
     }
 
     async fn commit(&self, plan: Plan) -> Result<Commit, EngineError> {
+        let fault = self.faults.take(&plan.name);
+        if fault == Some(Fault::BeforeCommit) {
+            return Err(failure(StoreClass::Retryable));
+        }
+
         let now = (self.clock)();
         let commit = apply::apply(&mut self.lock(), &plan, now)?;
         self.bell.ring_each(Rings::of(&plan).after(&commit));
+        match fault {
+            Some(Fault::AfterCommit) => return Err(failure(StoreClass::OutcomeUnknown)),
+            Some(Fault::LateAnswer(time)) => Delay::new(time).await,
+            Some(Fault::BeforeCommit) | None => {}
+        }
         Ok(commit)
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -32,17 +32,20 @@ use crate::migrate::{self, MigrateError, MigrateOptions};
 use crate::notify::Notifier;
 use crate::reader::Reader;
 use crate::session::Protocol;
+use crate::within::Place;
 use crate::{numbers, parameters};
 
 /// The engine on Postgres 15 or later. Clones share the pool and all other state.
 #[derive(Clone)]
 pub struct PostgresBackend {
     pool: PgPool,
-    options: PostgresOptions,
-    protocol: Protocol,
-    keeper: Arc<Keeper>,
-    reader: Arc<Reader>,
-    committer: Committer,
+    pub(crate) options: PostgresOptions,
+    pub(crate) protocol: Protocol,
+    pub(crate) keeper: Arc<Keeper>,
+    pub(crate) reader: Arc<Reader>,
+    pub(crate) committer: Committer,
+    /// The place of its tables, once it is known.
+    pub(crate) place: Arc<Mutex<Option<Place>>>,
     process_state: Arc<ProcessState>,
     bell: Arc<Bell>,
     listener: Listener,
@@ -119,6 +122,7 @@ impl PostgresBackend {
             committer: Committer::new(connections.clone(), protocol, limits, notifier),
             keeper: Arc::new(Keeper { clock, connections, protocol }),
             process_state: Arc::new(ProcessState::over_kept_entries()),
+            place: Arc::default(),
             listener: Listener::new(pool.clone(), Arc::clone(&bell), own),
             scanners: InstalledScans::default(),
             bell,

@@ -126,12 +126,7 @@ impl Committer {
         }
 
         let (shape, bindings) = plan.into_shape();
-        let make = |shape: &Shape| {
-            let statement = PlanStatement::render(shape)?;
-            Ok::<_, EngineError>(ShapeQueue { statement, state: Mutex::default() })
-        };
-
-        let queue = self.0.queues.find(shape, make)?;
+        let queue = self.queue(shape)?;
         let size = queue.statement.size(&bindings)?;
 
         if size == 0 {
@@ -152,6 +147,17 @@ impl Committer {
         };
         // A task that is dropped without an answer ended with its runtime.
         outcome.unwrap_or_else(|_| Err(self.lost(sqlx::Error::WorkerCrashed)))
+    }
+
+    /// The queue of a shape, with its statement.
+    ///
+    /// # Errors
+    /// `Transport` around the generator's refusal.
+    pub(crate) fn queue(&self, shape: Shape) -> Result<Arc<ShapeQueue>, EngineError> {
+        self.0.queues.find(shape, |shape| {
+            let statement = PlanStatement::render(shape)?;
+            Ok::<_, EngineError>(ShapeQueue { statement, state: Mutex::default() })
+        })
     }
 
     /// Takes no more plans, and waits until all tasks have ended.

@@ -27,6 +27,7 @@ mod row_keys;
 mod session;
 mod statements;
 mod url;
+mod within;
 
 pub use backend::PostgresBackend;
 pub use compat::apply_migrations;
@@ -42,4 +43,4 @@ pub use ff_codegen::opening::{Opening, Refusal};
 pub use error::{PostgresError, map_sqlx_error};
 pub use ff_core::backend::PostgresConnection;
 pub use migrate::MigrateError as MigrationError;
-pub use sqlx::PgPool;
+pub use sqlx::{self, PgPool};

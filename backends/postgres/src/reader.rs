@@ -1,5 +1,6 @@
 //! Runs queries and decodes their answers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ff_codegen::ByShape;
@@ -51,12 +52,23 @@ impl Reader {
         let mut session = Session::new(self.connections.clone());
         let mut answers = Vec::with_capacity(queries.len());
         for query in queries {
-            let (shape, bindings) = query.into_shape();
-            let statement = self.statements.find(shape, ReadStatement::render)?;
+            let (statement, bindings) = self.statement(query)?;
             answers.push(self.answer(&mut session, &statement, &bindings).await?);
         }
 
         Ok(answers)
+    }
+
+    /// The statement of a query, and its values.
+    ///
+    /// # Errors
+    /// `Transport` around the generator's refusal.
+    pub(crate) fn statement(
+        &self,
+        query: Query,
+    ) -> Result<(Arc<ReadStatement>, Bindings), EngineError> {
+        let (shape, bindings) = query.into_shape();
+        Ok((self.statements.find(shape, ReadStatement::render)?, bindings))
     }
 
     /// The transactions that are over.
@@ -123,7 +135,11 @@ impl Reader {
     }
 }
 
-fn decode(statement: &ReadStatement, rows: &[PgRow]) -> Result<Answer, EngineError> {
+/// The answer by the result rows.
+///
+/// # Errors
+/// `Validation(Corruption)` for a stored value that its column cannot have.
+pub(crate) fn decode(statement: &ReadStatement, rows: &[PgRow]) -> Result<Answer, EngineError> {
     let cell = |row: &PgRow, index, column: ColumnRef| bind::decode(row, index, column.ty);
     ff_codegen::answer(&statement.query, rows, cell)
 }

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
+use ff_codegen::dialect::{Dialect as _, TransactionControl};
 use ff_codegen::{Arity, Bind, Fused, Param, Postgres};
 use ff_core::EngineError;
-use ff_core::engine::{Commit, Rings};
+use ff_core::engine::{Commit, Rings, Topic, Topics};
 use ff_core::plan::value::{ColumnType, Value};
 use ff_core::plan::{Bindings, Expr, Pairing, Query, QueryShape, Selection, Shape};
 use ff_core::schema::TableRef;
@@ -257,6 +258,44 @@ pub(crate) fn database_time() -> SqlStr {
 /// The two statements that have a table count on behind a number, if the database numbers its rows.
 pub(crate) fn counting_on(table: TableRef) -> Option<[SqlStr; 2]> {
     Postgres.counting_on(table).map(|texts| texts.map(generated))
+}
+
+/// The texts that an operation within a transaction of the caller sends around its own.
+pub(crate) mod around {
+    use super::*;
+
+    fn control() -> TransactionControl {
+        Postgres.transaction_control()
+    }
+
+    /// Tells the place of the session.
+    pub(crate) fn place() -> SqlStr {
+        generated(Postgres.place())
+    }
+
+    /// Opens the savepoint and tells the place of the session.
+    pub(crate) fn open_and_place() -> SqlStr {
+        generated(format!("{}; {}", control().open_savepoint, Postgres.place()))
+    }
+
+    /// Opens the savepoint.
+    pub(crate) fn open() -> SqlStr {
+        generated(control().open_savepoint.to_owned())
+    }
+
+    /// Undoes all since the savepoint, which stays open.
+    pub(crate) fn undo() -> SqlStr {
+        generated(control().roll_back_to_savepoint.to_owned())
+    }
+
+    /// Releases the savepoint, and notifies the listeners of these topics of the commit.
+    pub(crate) fn release(topics: Topics) -> SqlStr {
+        let mut text = control().release_savepoint.to_owned();
+        for channel in topics.iter().map(Topic::channel) {
+            text = format!("{}; {text}", Postgres.notify(channel));
+        }
+        generated(text)
+    }
 }
 
 /// Vouches for a generated text, the only one that is not a literal of this crate. The generator

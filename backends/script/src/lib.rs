@@ -16,3 +16,4 @@ mod plan_run;
 
 pub use connection::{BoundValue, Failure, ScriptConnection, StepResult};
 pub use group::{BoundPlan, Outcome, apply_group};
+pub use plan_run::apply_behind_savepoint;

@@ -44,11 +44,12 @@ pub(crate) async fn apply<C: ScriptConnection>(
     }
 }
 
-/// Applies the plan, or leaves the transaction as it was.
+/// Applies the plan on a connection that is inside a transaction, or leaves the transaction as it
+/// was.
 ///
 /// # Errors
-/// As [`apply`].
-pub(crate) async fn apply_behind_savepoint<C: ScriptConnection>(
+/// The failure that broke the transaction, of which nothing can be kept.
+pub async fn apply_behind_savepoint<C: ScriptConnection>(
     connection: &mut C,
     plan: BoundPlan<'_>,
 ) -> Result<Outcome<C::Error>, C::Error> {

@@ -33,11 +33,11 @@ use crate::writer::Writer;
 /// A SQLite database. Clones share it.
 #[derive(Clone)]
 pub struct SqliteBackend {
-    statements: Arc<Statements>,
+    pub(crate) statements: Arc<Statements>,
     writer: Writer,
     /// Absent for a memory database, which is read through the writer.
     reader: Option<Reader>,
-    connections: Arc<Connections>,
+    pub(crate) connections: Arc<Connections>,
     clock: Clock,
     partitions: PartitionConfig,
     process_state: Arc<ProcessState>,
@@ -139,7 +139,7 @@ impl SqliteBackend {
     }
 
     /// Refuses once the database's files were removed.
-    fn present(&self) -> Result<(), EngineError> {
+    pub(crate) fn present(&self) -> Result<(), EngineError> {
         // Closing removes the log, so a closed writer is reported first.
         if !self.writer.is_open() {
             return Err(shut_down());

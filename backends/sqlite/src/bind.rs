@@ -26,9 +26,10 @@ pub(crate) fn bind(
     bound.map_err(SqliteError::write)
 }
 
-struct Encoded<'a> {
-    value: &'a Value,
-    ty: ColumnType,
+/// A value as SQLite stores it.
+pub(crate) struct Encoded<'a> {
+    pub(crate) value: &'a Value,
+    pub(crate) ty: ColumnType,
 }
 
 impl ToSql for Encoded<'_> {

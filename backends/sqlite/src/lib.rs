@@ -11,6 +11,7 @@
 mod adopt;
 mod backend;
 mod bind;
+mod callers;
 mod clock;
 mod compat;
 mod connect;
@@ -23,6 +24,7 @@ mod reader;
 mod script;
 mod statements;
 mod watch;
+mod within;
 mod writer;
 
 pub use backend::SqliteBackend;
@@ -35,3 +37,4 @@ pub use connect::{Clock, SqliteOptions, Synchronous};
 pub use ff_codegen::opening::{Opening, Refusal};
 
 pub use error::{OpenError, SqliteError};
+pub use sqlx;

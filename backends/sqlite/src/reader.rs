@@ -132,14 +132,7 @@ fn answer(connection: &Connection, read: &Read, bindings: &Bindings) -> Result<A
     let statement = &read.statement;
     let mut prepared = prepared(connection, statement).map_err(SqliteError::read)?;
     for (number, bind) in (1..).zip(&statement.binds) {
-        let value = match bind.source {
-            BindSource::Slot(slot) => bindings.value(slot, 0),
-            // A query is one statement, so nothing was found before it.
-            BindSource::Held(..) | BindSource::PickedCount | BindSource::PickedSum(_) => {
-                &Value::Null
-            }
-        };
-        bind::bind(&mut prepared, number, value, bind.ty)?;
+        bind::bind(&mut prepared, number, bound(&bind.source, bindings), bind.ty)?;
     }
 
     let columns = prepared.column_count();
@@ -152,4 +145,13 @@ fn answer(connection: &Connection, read: &Read, bindings: &Bindings) -> Result<A
         bind::read(stored, column, column.ty)
     };
     Ok(ff_codegen::answer(&read.query, &rows, cell)?)
+}
+
+/// The value that a query binds.
+pub(crate) fn bound<'b>(source: &BindSource, bindings: &'b Bindings) -> &'b Value {
+    match source {
+        BindSource::Slot(slot) => bindings.value(*slot, 0),
+        // A query is one statement, so nothing was found before it.
+        BindSource::Held(..) | BindSource::PickedCount | BindSource::PickedSum(_) => &Value::Null,
+    }
 }

@@ -6,6 +6,7 @@ use ff_codegen::{ByShape, Script, Sqlite, Statement};
 use ff_core::engine::Rings;
 use ff_core::plan::{Query, QueryShape, Shape};
 use rusqlite::{CachedStatement, Connection};
+use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use crate::error::SqliteError;
 
@@ -48,6 +49,11 @@ impl Statements {
             Ok(Read { statement, query: shape.query().clone() })
         })
     }
+}
+
+/// The rendered text, as the driver of a caller's connection takes it.
+pub(crate) fn text(statement: &Statement) -> SqlStr {
+    AssertSqlSafe(statement.sql.clone()).into_sql_str()
 }
 
 /// The rendered statement, prepared once on each connection. The only place that runs such a text:

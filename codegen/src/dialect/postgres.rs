@@ -2,6 +2,7 @@
 
 use ff_core::plan::Name;
 use ff_core::plan::value::ColumnType;
+use ff_core::schema::execution::exec_core;
 use ff_core::schema::{ColumnRef, TableRef};
 use sea_query::{
     CaseStatement, Expr, ExprTrait, Func, FunctionCall, InsertStatement, LockBehavior, LockType,
@@ -40,6 +41,23 @@ impl Postgres {
              WHERE coalesce(pg_sequence_last_value(own.name), 0) < $1"
         );
         Some([lock, advance])
+    }
+
+    /// The text that tells the place of a session, as two numbers: its database, and the table that
+    /// the name of the first table leads to, or NULL where it leads nowhere.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let name = exec_core::TABLE.name;
+        format!(
+            "SELECT oid::bigint, to_regclass('{name}')::oid::bigint \
+             FROM pg_database WHERE datname = current_database()"
+        )
+    }
+
+    /// The text that notifies the listeners of a channel once the transaction has committed.
+    #[must_use]
+    pub fn notify(&self, channel: &'static str) -> String {
+        format!("SELECT pg_notify('{channel}', '')")
     }
 }
 

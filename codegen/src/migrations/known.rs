@@ -10,4 +10,5 @@ migrations! {
     6 "0006_chosen",
     7 "0007_limits_and_counts",
     8 "0008_fairness",
+    9 "0009_steps",
 }

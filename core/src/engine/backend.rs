@@ -14,7 +14,7 @@ use super::named::claim_named;
 use super::subscribe::subscribe;
 use super::{
     Executor, Topic, Traffic, admission, archive, bulk, cascade, frames, lost_workers, over_run,
-    reconcile, retention, run, schedules, timers,
+    reconcile, retention, run, schedules, steps, timers,
 };
 use crate::contracts::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
@@ -36,26 +36,27 @@ use crate::contracts::{
     ExecutionContext, ExecutionInfo, ExecutionQuery, ExecutionQueryPage, ExecutionSnapshot,
     ExecutionTimeline, ExpirePhase, ExplainExecutionArgs, Explanation, FailExecutionArgs,
     FailExecutionResult, FailOutcome, FailureReason, FlowGraph, FlowQuery, FlowQueryPage,
-    FlowSnapshot, Frame, HeartbeatWorkerArgs, HeartbeatWorkerOutcome, ImportRun, Imported,
-    IssueClaimGrantArgs, IssueClaimGrantOutcome, IssueGrantAndClaimArgs, IssueReclaimGrantArgs,
-    IssueReclaimGrantOutcome, LaneInfo, LeaseRenewal, LeasesPage, LimitStatus, ListExecutionsPage,
-    ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFairnessWeightsPage, ListFlowsPage,
-    ListLanesPage, ListLeasesArgs, ListLimitsPage, ListPendingWaitpointsArgs,
-    ListPendingWaitpointsResult, ListSchedulesArgs, ListSuspendedPage, ListWorkersArgs,
-    ListWorkersResult, MarkWorkerDeadArgs, MarkWorkerDeadOutcome, PauseScheduleArgs,
-    PendingWaitpoint, PrepareOutcome, QuotaPolicyLimits, ReclaimExecutionArgs,
-    ReclaimExecutionOutcome, ReconcileCounts, RecordSpendArgs, RegisterWorkerArgs,
-    RegisterWorkerOutcome, ReleaseAdmissionArgs, ReleaseAdmissionResult, ReleaseBudgetArgs,
-    RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult,
-    ReportUsageAdminArgs, ReportUsageResult, ResetBudgetArgs, ResetBudgetResult,
-    ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs, ResumeExecutionResult,
-    ResumeSignal, ResumeToken, RetentionRule, RevokeLeaseArgs, RevokeLeaseResult,
+    FlowSnapshot, ForkExecutionArgs, ForkExecutionResult, Frame, HeartbeatWorkerArgs,
+    HeartbeatWorkerOutcome, ImportRun, Imported, IssueClaimGrantArgs, IssueClaimGrantOutcome,
+    IssueGrantAndClaimArgs, IssueReclaimGrantArgs, IssueReclaimGrantOutcome, LaneInfo,
+    LeaseRenewal, LeasesPage, LimitStatus, ListExecutionsPage, ListExpiredLeasesArgs,
+    ListExpiredLeasesResult, ListFairnessWeightsPage, ListFlowsPage, ListLanesPage, ListLeasesArgs,
+    ListLimitsPage, ListPendingWaitpointsArgs, ListPendingWaitpointsResult, ListSchedulesArgs,
+    ListSuspendedPage, ListWorkersArgs, ListWorkersResult, MarkWorkerDeadArgs,
+    MarkWorkerDeadOutcome, NewStep, PauseScheduleArgs, PendingWaitpoint, PrepareOutcome,
+    QuotaPolicyLimits, ReclaimExecutionArgs, ReclaimExecutionOutcome, ReconcileCounts,
+    RecordSpendArgs, RecordStepOutcome, RegisterWorkerArgs, RegisterWorkerOutcome,
+    ReleaseAdmissionArgs, ReleaseAdmissionResult, ReleaseBudgetArgs, RenewLeaseArgs,
+    RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult, ReportUsageAdminArgs,
+    ReportUsageResult, ResetBudgetArgs, ResetBudgetResult, ResolveDependencyArgs,
+    ResolveDependencyOutcome, ResumeExecutionArgs, ResumeExecutionResult, ResumeSignal,
+    ResumeToken, RetentionRule, RevokeLeaseArgs, RevokeLeaseResult,
     RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan, ScanEligibleArgs,
     ScannerFilter, ScheduleId, ScheduleInfo, SchedulesPage, SeedOutcome,
     SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SetFairnessWeightArgs, SetLaneStateArgs,
     SetLimitArgs, SiblingCancelReconcileAction, StageDependencyEdgeArgs, StageDependencyEdgeResult,
-    Stats, StatsArgs, StreamCursor, StreamFrames, SubscriberCursor, SummaryDocument, SuspendArgs,
-    SuspendOutcome, TailVisibility, TrimPass, UpdateScheduleArgs, UsageDimensions,
+    Stats, StatsArgs, StepRecord, StreamCursor, StreamFrames, SubscriberCursor, SummaryDocument,
+    SuspendArgs, SuspendOutcome, TailVisibility, TrimPass, UpdateScheduleArgs, UsageDimensions,
     validate_tag_key,
 };
 use crate::engine::BulkPreview;
@@ -139,6 +140,8 @@ use crate::rules::scan::ScanScope;
 use crate::rules::schedule::create::{CreateSchedule, DeleteSchedule, UpdateSchedule};
 use crate::rules::schedule::pause::{PauseSchedule, ResumeSchedule};
 use crate::rules::schedule::read::{self as read_schedules, ReadSchedule};
+use crate::rules::step::read::ReadSteps;
+use crate::rules::step::record::RecordStep;
 use crate::rules::stream::read::{ReadFrames, ReadSummary};
 use crate::rules::suspension::approve::{Approval, Approve};
 use crate::rules::suspension::deliver::Deliver;
@@ -1144,6 +1147,31 @@ impl<E: Executor> EngineBackend for E {
             return Ok(HashMap::new());
         }
         Ok(run(self, &read::fields(execution_id)?).await?.read(fields))
+    }
+
+    async fn record_step(
+        &self,
+        handle: &Handle,
+        step: NewStep,
+    ) -> Result<RecordStepOutcome, EngineError> {
+        let fence = Fence::of_handle(&handle::open(self.backend_name().tag, handle)?)?;
+        run(self, &RecordStep::new(fence, step)?).await
+    }
+
+    async fn list_steps(
+        &self,
+        execution_id: &ExecutionId,
+        after: Option<u32>,
+        limit: u32,
+    ) -> Result<Vec<StepRecord>, EngineError> {
+        run(self, &ReadSteps::after(execution_id, after, limit)?).await
+    }
+
+    async fn fork_execution(
+        &self,
+        args: ForkExecutionArgs,
+    ) -> Result<ForkExecutionResult, EngineError> {
+        steps::fork(self, &args).await
     }
 
     async fn append_frame(

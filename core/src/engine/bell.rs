@@ -122,6 +122,12 @@ impl Topics {
         Self(self.0 | others.0)
     }
 
+    /// These without the others.
+    #[must_use]
+    pub const fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
     /// True if the set is empty.
     #[must_use]
     pub const fn is_empty(self) -> bool {

@@ -39,6 +39,7 @@ mod retention;
 mod run;
 mod scan_executor;
 mod schedules;
+mod steps;
 mod subject;
 mod subscribe;
 pub mod tail;
@@ -47,6 +48,7 @@ mod traffic;
 mod turns;
 #[cfg(feature = "generate")]
 mod wait;
+mod within;
 
 pub use crate::rules::decision::{FromRows, Step, Then, Transition};
 pub use crate::rules::scan::ScanScope;
@@ -65,3 +67,4 @@ pub use timers::scan_within;
 pub use traffic::{Traffic, TrafficMeter};
 #[cfg(feature = "generate")]
 pub use wait::wait_for_flow_cancellation;
+pub use within::{CallersTransaction, Operation, Request, Within, transaction_conflict};

@@ -28,28 +28,28 @@ use crate::contracts::{
     EvaluateFlowEligibilityResult, ExecutionContext, ExecutionInfo, ExecutionQuery,
     ExecutionQueryPage, ExecutionSnapshot, ExecutionTimeline, ExpirePhase, ExplainExecutionArgs,
     Explanation, FailExecutionArgs, FailExecutionResult, FailOutcome, FailureReason, FlowGraph,
-    FlowQuery, FlowQueryPage, FlowSnapshot, Frame, HeartbeatWorkerArgs, HeartbeatWorkerOutcome,
-    ImportRun, Imported, InstanceTagEvent, IssueClaimGrantArgs, IssueClaimGrantOutcome,
-    IssueGrantAndClaimArgs, IssueReclaimGrantArgs, IssueReclaimGrantOutcome, LaneInfo,
-    LeaseHistoryEvent, LeaseRenewal, LeasesPage, LimitStatus, ListExecutionsPage,
-    ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFairnessWeightsPage, ListFlowsPage,
-    ListLanesPage, ListLeasesArgs, ListLimitsPage, ListPendingWaitpointsArgs,
+    FlowQuery, FlowQueryPage, FlowSnapshot, ForkExecutionArgs, ForkExecutionResult, Frame,
+    HeartbeatWorkerArgs, HeartbeatWorkerOutcome, ImportRun, Imported, InstanceTagEvent,
+    IssueClaimGrantArgs, IssueClaimGrantOutcome, IssueGrantAndClaimArgs, IssueReclaimGrantArgs,
+    IssueReclaimGrantOutcome, LaneInfo, LeaseHistoryEvent, LeaseRenewal, LeasesPage, LimitStatus,
+    ListExecutionsPage, ListExpiredLeasesArgs, ListExpiredLeasesResult, ListFairnessWeightsPage,
+    ListFlowsPage, ListLanesPage, ListLeasesArgs, ListLimitsPage, ListPendingWaitpointsArgs,
     ListPendingWaitpointsResult, ListSchedulesArgs, ListSuspendedPage, ListWorkersArgs,
-    ListWorkersResult, MarkWorkerDeadArgs, MarkWorkerDeadOutcome, OperatorEvent, PauseScheduleArgs,
-    PendingWaitpoint, PrepareOutcome, QuotaPolicyLimits, ReclaimExecutionArgs,
-    ReclaimExecutionOutcome, ReconcileCounts, RecordSpendArgs, RegisterWorkerArgs,
-    RegisterWorkerOutcome, ReleaseAdmissionArgs, ReleaseAdmissionResult, ReleaseBudgetArgs,
-    RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs, ReplayExecutionResult,
-    ReportUsageAdminArgs, ReportUsageResult, ResetBudgetArgs, ResetBudgetResult,
-    ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs, ResumeExecutionResult,
-    ResumeSignal, ResumeToken, RevokeLeaseArgs, RevokeLeaseResult,
+    ListWorkersResult, MarkWorkerDeadArgs, MarkWorkerDeadOutcome, NewStep, OperatorEvent,
+    PauseScheduleArgs, PendingWaitpoint, PrepareOutcome, QuotaPolicyLimits, ReclaimExecutionArgs,
+    ReclaimExecutionOutcome, ReconcileCounts, RecordSpendArgs, RecordStepOutcome,
+    RegisterWorkerArgs, RegisterWorkerOutcome, ReleaseAdmissionArgs, ReleaseAdmissionResult,
+    ReleaseBudgetArgs, RenewLeaseArgs, RenewLeaseResult, ReplayExecutionArgs,
+    ReplayExecutionResult, ReportUsageAdminArgs, ReportUsageResult, ResetBudgetArgs,
+    ResetBudgetResult, ResolveDependencyArgs, ResolveDependencyOutcome, ResumeExecutionArgs,
+    ResumeExecutionResult, ResumeSignal, ResumeToken, RevokeLeaseArgs, RevokeLeaseResult,
     RotateWaitpointHmacSecretAllArgs, RotateWaitpointHmacSecretAllResult, Scan, ScanEligibleArgs,
     ScannerFilter, ScheduleId, ScheduleInfo, SchedulesPage, SeedOutcome,
     SeedWaitpointHmacSecretArgs, SetEdgeGroupPolicyResult, SetFairnessWeightArgs, SetLaneStateArgs,
     SetLimitArgs, SiblingCancelReconcileAction, SignalDeliveryEvent, StageDependencyEdgeArgs,
-    StageDependencyEdgeResult, Stats, StatsArgs, StreamCursor, StreamFrames, SubscriberCursor,
-    SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility, TrimPass, UpdateScheduleArgs,
-    UsageDimensions,
+    StageDependencyEdgeResult, Stats, StatsArgs, StepRecord, StreamCursor, StreamFrames,
+    SubscriberCursor, SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility, TrimPass,
+    UpdateScheduleArgs, UsageDimensions,
 };
 use crate::engine::{BulkPreview, Topic, Traffic};
 use crate::model::cursor::StreamCursor as EventCursor;
@@ -845,6 +845,39 @@ pub trait EngineBackend: Send + Sync + 'static {
         fields: &[&str],
     ) -> Result<HashMap<String, Option<String>>, EngineError> {
         unavailable!("read_exec_core_fields")
+    }
+
+    // Steps.
+
+    /// Records a step of the work under the fence of the handle's lease. What is recorded at that
+    /// place already stays as it is, and is the answer. The steps of an execution outlive its
+    /// attempts.
+    async fn record_step(
+        &self,
+        handle: &Handle,
+        step: NewStep,
+    ) -> Result<RecordStepOutcome, EngineError> {
+        unavailable!("record_step")
+    }
+
+    /// Up to `limit` steps of an execution behind the place `after`, in their order; at most 1,000.
+    /// An unknown execution has none.
+    async fn list_steps(
+        &self,
+        execution_id: &ExecutionId,
+        after: Option<u32>,
+        limit: u32,
+    ) -> Result<Vec<StepRecord>, EngineError> {
+        unavailable!("list_steps")
+    }
+
+    /// Submits an execution like another one, which begins with the steps of that one before a
+    /// named step. It has no idempotency key, delay or deadline, and belongs to no flow.
+    async fn fork_execution(
+        &self,
+        args: ForkExecutionArgs,
+    ) -> Result<ForkExecutionResult, EngineError> {
+        unavailable!("fork_execution")
     }
 
     // Streams.

@@ -255,6 +255,9 @@ pub enum ContentionKind {
     ConcurrencyLimitExceeded,
     /// The transaction kept losing to others until its tries were used up.
     RetryExhausted,
+    /// The transaction of the caller conflicts with another one: roll it back, and run all of it
+    /// again.
+    TransactionConflict,
 }
 
 /// The stored data that contradicts the call.

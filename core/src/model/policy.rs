@@ -233,6 +233,13 @@ pub struct TimeoutPolicy {
     pub max_reclaim_count: u32,
 }
 
+impl Default for TimeoutPolicy {
+    fn default() -> Self {
+        let max_reclaim_count = default_max_reclaim_count();
+        Self { attempt_timeout_ms: None, execution_deadline_ms: None, max_reclaim_count }
+    }
+}
+
 /// The timeout of suspensions that name none themselves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SuspensionPolicy {

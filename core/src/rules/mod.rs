@@ -33,6 +33,7 @@ pub mod retention;
 pub mod scan;
 pub mod schedule;
 pub mod status;
+pub mod step;
 pub mod stream;
 pub mod suspension;
 pub mod worker;

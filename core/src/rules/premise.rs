@@ -164,6 +164,33 @@ pub fn unmet<O>(premises: &[Premise<O>], facts: &Facts) -> Result<Option<O>, Eng
     Ok(None)
 }
 
+/// Something that must hold of a row, or its existence, and the refusal where it does not.
+#[derive(Debug)]
+pub struct Reason {
+    /// The condition, as a guard by itself.
+    pub guard: Guard,
+    /// The refusal; one that tells what was read of a row tells nothing here.
+    pub refusal: EngineError,
+}
+
+/// The reasons for which these premises may refuse, in order of precedence.
+#[must_use]
+pub fn reasons<O>(premises: &[Premise<O>]) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    for Premise { row, table, key, absent, conditions, .. } in premises {
+        let existence = absent.iter().map(|otherwise| (Predicate::Always, otherwise));
+        let conditions = conditions.iter().map(|one| (one.holds.clone(), &one.otherwise));
+
+        for (holds, otherwise) in existence.chain(conditions) {
+            if let Err(refusal) = otherwise(&Facts::default()) {
+                reasons
+                    .push(Reason { guard: Guard::new(row, *table, key.clone(), holds), refusal });
+            }
+        }
+    }
+    reasons
+}
+
 /// The guards of the premises, with what is `relied` on of their rows besides; a row with a version
 /// is pinned to what was read of it.
 ///

@@ -16,6 +16,7 @@ pub mod flow;
 pub mod limit;
 pub mod outbox;
 pub mod schedule;
+pub mod step;
 pub mod subscriber;
 pub mod suspension;
 pub mod worker;
@@ -24,7 +25,7 @@ pub use crate::plan::column::{Col, ColumnRef, TableRef};
 pub use crate::plan::table::{Column, Count, Default, Direction, Flag, Group, Index, Table};
 
 /// The number of the migration that leads to these tables.
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;
 
 /// Every table, in creation order.
 pub static TABLES: &[&Table] = &[
@@ -77,6 +78,7 @@ pub static TABLES: &[&Table] = &[
     &limit::limit_cell::TABLE,
     &fairness::fair_lane::TABLE,
     &fairness::fair_weight::TABLE,
+    &step::step::TABLE,
 ];
 
 /// The counts that the database keeps.

@@ -9,7 +9,7 @@ use ff_core::EngineError;
 use ff_core::backend::{BackendTag, FailureClass, Frame, FrameKind};
 use ff_core::contracts::{
     CancelExecutionArgs, ChangePriorityArgs, ClaimResumedExecutionArgs, ImportRun,
-    IssueGrantAndClaimArgs, ReplayExecutionArgs, ResumeExecutionArgs, RevokeLeaseArgs,
+    IssueGrantAndClaimArgs, NewStep, ReplayExecutionArgs, ResumeExecutionArgs, RevokeLeaseArgs,
 };
 use ff_core::engine_error::ContentionKind;
 use ff_core::partition::PartitionConfig;
@@ -37,6 +37,7 @@ use ff_core::rules::flow::wait::WaitChildren;
 use ff_core::rules::retention::ended::{ByKey, Ended};
 use ff_core::rules::retention::trim::TrimExecution;
 use ff_core::rules::status::Status;
+use ff_core::rules::step::record::RecordStep;
 use ff_core::rules::stream::append::Append;
 use ff_core::rules::suspension::timeout::ExpireSuspension;
 use ff_core::rules::suspension::wake::Resume;
@@ -219,6 +220,7 @@ fn operations() -> Vec<(&'static str, Decide)> {
     let delay = Delay { fence: fence(Handle), until: TimestampMs(NOW + 1) };
     let frame = Frame::new(b"a".to_vec(), FrameKind::Stdout);
     let append = Append::new(fence(Handle), &frame, true).unwrap();
+    let record = RecordStep::new(fence(Handle), NewStep::new(0, "charge", Vec::new())).unwrap();
     let resume = ResumeExecutionArgs {
         execution_id: id(),
         trigger_type: "operator".into(),
@@ -248,6 +250,7 @@ fn operations() -> Vec<(&'static str, Decide)> {
         ("fail_execution, retrying", operation(fail(fence(Typed), given()))),
         ("fail_execution, retrying, overriding", operation(fail(overriding(), given()))),
         ("append_frame", operation(append)),
+        ("record_step", operation(record)),
         ("resume_execution", operation(Resume::new(&resume).unwrap())),
         ("claim_resumed_execution", operation(claim_resumed())),
         ("issue_grant_and_claim", operation(by_operator())),

@@ -1,5 +1,6 @@
 //! `ff sql`: prints the plan and the SQL of an operation.
 
+mod all;
 mod sent;
 
 use std::collections::BTreeMap;
@@ -18,12 +19,33 @@ pub(super) struct Arguments {
     /// The operation, such as claim; without one, all of them are listed.
     #[arg(value_name = "OPERATION")]
     operation: Option<String>,
+    /// The statements for clients in other languages, with the names of their binds; with --json,
+    /// as a catalogue that a client loads. See docs/sql.md.
+    #[arg(long, requires = "dialect", conflicts_with = "operation")]
+    all: bool,
+    /// The database of the catalogue.
+    #[arg(long, requires = "all")]
+    dialect: Option<DialectName>,
+}
+
+/// A database by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum DialectName {
+    Postgres,
+    Sqlite,
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
+    let output = global.output();
+    if let Some(dialect) = arguments.dialect {
+        return match dialect {
+            DialectName::Postgres => all::run(output, &Postgres),
+            DialectName::Sqlite => all::run(output, &Sqlite),
+        };
+    }
+
     // The scenes make rows that drift, so that scanners repair them; that is no news to a reader.
     let samples = tracing::subscriber::with_default(NoSubscriber::default(), samples);
-    let output = global.output();
     let mut operations: Vec<&str> = samples.iter().map(|sample| sample.operation).collect();
     operations.sort_unstable();
     operations.dedup();

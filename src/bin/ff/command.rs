@@ -12,7 +12,7 @@ use process_wrap::tokio::{ChildWrapper, CommandWrap};
 use tokio::process::Command;
 
 use super::group::{EndingGroups, Finished, Group, RunKey, Unfinished};
-use flowfabric_sql::worker::{Ending, Job, Runner};
+use flowfabric_sql::worker::{Ending, Run, Runner};
 
 /// The longest message of a failure, in characters.
 const MESSAGE_MAX: usize = 1_000;
@@ -33,7 +33,7 @@ pub(super) struct CommandRunner {
 
 #[async_trait]
 impl Runner for CommandRunner {
-    async fn run(&self, job: Arc<Job>) -> Ending {
+    async fn run(&self, job: Arc<Run>) -> Ending {
         let child = match self.spawn(&job) {
             Ok(child) => child,
             Err(error) => return self.spawn_failure(&error),
@@ -64,13 +64,13 @@ impl Runner for CommandRunner {
         }
     }
 
-    async fn clean_up(&self, job: &Job) {
+    async fn clean_up(&self, job: &Run) {
         self.endings.wait_for_end(&key(job)).await;
     }
 }
 
 impl CommandRunner {
-    fn spawn(&self, job: &Job) -> io::Result<Box<dyn ChildWrapper>> {
+    fn spawn(&self, job: &Run) -> io::Result<Box<dyn ChildWrapper>> {
         let mut command = Command::new(&self.program);
         remove_secrets(command.as_std_mut());
         command
@@ -113,7 +113,7 @@ impl CommandRunner {
     }
 }
 
-fn key(job: &Job) -> RunKey {
+fn key(job: &Run) -> RunKey {
     (job.execution_id.clone(), job.lease_epoch)
 }
 
@@ -177,14 +177,14 @@ fn message(status: ExitStatus, stderr: &[u8]) -> String {
 }
 
 /// All tags as one JSON object.
-fn tags(job: &Job) -> String {
+fn tags(job: &Run) -> String {
     let sorted: BTreeMap<_, _> = job.tags.iter().collect();
     serde_json::to_string(&sorted).unwrap_or_default()
 }
 
 /// A variable for each tag. Tags that would share a variable get none, since the choice would be
 /// random; `FF_TAGS` has them all.
-fn tag_variables(job: &Job) -> BTreeMap<String, &str> {
+fn tag_variables(job: &Run) -> BTreeMap<String, &str> {
     let mut variables: BTreeMap<String, Option<&str>> = BTreeMap::new();
     for (name, value) in &job.tags {
         let shared = |known: &mut Option<&str>| *known = None;

@@ -21,6 +21,7 @@ mod failure;
 mod fairness;
 mod filter;
 mod flow;
+mod fork;
 mod global;
 mod group;
 mod ids;
@@ -56,6 +57,7 @@ mod show;
 mod shown;
 mod signal;
 mod stats;
+mod steps;
 mod submit;
 mod subscribers;
 mod table;
@@ -115,6 +117,10 @@ enum Command {
     Cancel(cancel::Arguments),
     /// Let an execution that has ended run again.
     Replay(replay::Arguments),
+    /// Submit an execution like another one, which keeps the results of some of its steps.
+    Fork(fork::Arguments),
+    /// List the durable steps that an execution has recorded.
+    Steps(steps::Arguments),
     /// List open waitpoints, and the signals that they wait for.
     Waitpoints(waitpoints::Arguments),
     /// Deliver a signal to a waitpoint, with its token.
@@ -196,6 +202,7 @@ impl Command {
             | Self::Work(_)
             | Self::Cancel(_)
             | Self::Replay(_)
+            | Self::Fork(_)
             | Self::Signal(_)
             | Self::Approve(_)
             | Self::Resume(_)
@@ -226,6 +233,7 @@ impl Command {
             | Self::Show(_)
             | Self::Explain(_)
             | Self::Result(_)
+            | Self::Steps(_)
             | Self::Waitpoints(_)
             | Self::Tail(_)
             | Self::Events(_)
@@ -370,6 +378,8 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Result(arguments) => result::run(global, arguments).await,
         Command::Cancel(arguments) => cancel::run(global, arguments).await,
         Command::Replay(arguments) => replay::run(global, arguments).await,
+        Command::Fork(arguments) => fork::run(global, arguments).await,
+        Command::Steps(arguments) => steps::run(global, arguments).await,
         Command::Waitpoints(arguments) => waitpoints::run(global, arguments).await,
         Command::Signal(arguments) => signal::run(global, arguments).await,
         Command::Approve(arguments) => approve::run(global, arguments).await,

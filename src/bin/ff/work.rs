@@ -24,7 +24,7 @@ use super::metrics::MetricsArguments;
 use super::retain::RetentionArguments;
 use super::watchdog::Watchdog;
 use flowfabric_sql::scanner::{ScannerConfig, ScannerSupervisor};
-use flowfabric_sql::worker::{Stop, Worker, WorkerConfig, WorkerError, WorkerReport};
+use flowfabric_sql::worker::{Stop, Until, Worker, WorkerConfig, WorkerError, WorkerReport};
 
 /// The time that the scanners get to finish their scans.
 const SCANNER_GRACE: Duration = Duration::from_secs(5);
@@ -119,7 +119,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         capabilities: CapabilitySet::new(arguments.capabilities),
         concurrency: arguments.concurrency,
         lease_ttl_ms: arguments.lease_ttl_ms,
-        until_empty: arguments.until_empty,
+        until: if arguments.until_empty { Until::Empty } else { Until::Stopped },
         grace: Duration::from_millis(arguments.grace_ms),
         liveness_ttl: Duration::from_millis(u64::from(arguments.liveness_ttl_ms)),
         version: Some(env!("CARGO_PKG_VERSION").to_owned()),

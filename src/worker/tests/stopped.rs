@@ -67,7 +67,7 @@ async fn a_panic_is_a_failure_whose_message_is_kept() {
         let engine: Arc<dyn EngineBackend> = Arc::new(memory.clone());
         let id = submit_with(&engine, policy).await;
         let scanners = ScannerSupervisor::spawn(Arc::clone(&engine), ScannerConfig::default());
-        let runner = |job: Arc<Job>| async move {
+        let runner = |job: Arc<Run>| async move {
             assert_ne!(job.kind, "kind", "no such luck");
             Ending::Completed(None)
         };
@@ -93,7 +93,7 @@ async fn an_ending_that_is_refused_becomes_a_failure_with_the_reason() {
         let memory = memory_in_time();
         let engine: Arc<dyn EngineBackend> = Arc::new(memory.clone());
         let id = submit_with(&engine, retries(0)).await;
-        let runner = move |_: Arc<Job>| std::future::ready(ending.clone());
+        let runner = move |_: Arc<Run>| std::future::ready(ending.clone());
         let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config());
         let report = worker.run(watch::channel(Stop::Not).1).await.unwrap();
         assert_eq!((report.claimed, report.failed, report.lost), (1, 1, 0));
@@ -123,7 +123,7 @@ impl Drop for Dropped {
 
 #[async_trait::async_trait]
 impl Runner for Lingering {
-    async fn run(&self, job: Arc<Job>) -> Ending {
+    async fn run(&self, job: Arc<Run>) -> Ending {
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(running, Ordering::SeqCst);
         let _dropped = Dropped(Instant::now(), Arc::clone(&self.runs));
@@ -137,7 +137,7 @@ impl Runner for Lingering {
         std::future::pending().await
     }
 
-    async fn clean_up(&self, _: &Job) {
+    async fn clean_up(&self, _: &Run) {
         tokio::time::sleep(Duration::from_millis(700)).await;
         self.running.fetch_sub(1, Ordering::SeqCst);
     }
@@ -242,13 +242,13 @@ async fn what_is_submitted_starts_at_once() {
     let started = Arc::new(Mutex::new(Vec::new()));
     let (stop, noted) = (watch::Sender::new(Stop::Not), Arc::clone(&started));
 
-    let runner = move |_: Arc<Job>| {
+    let runner = move |_: Arc<Run>| {
         noted.lock().unwrap().push(Instant::now());
         async { Ending::Completed(None) }
     };
 
     let mut config = config();
-    config.until_empty = false;
+    config.until = Until::Stopped;
     let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config);
     let working = tokio::spawn(worker.run(stop.subscribe()));
     for round in 1..4 {
@@ -274,7 +274,7 @@ async fn a_machine_that_can_run_nothing_harms_no_execution_and_ends_the_worker()
         ids.push(submit_with(&engine, retries(0)).await);
     }
 
-    let runner = |_: Arc<Job>| async { Ending::Unable("no memory".to_owned()) };
+    let runner = |_: Arc<Run>| async { Ending::Unable("no memory".to_owned()) };
     let mut config = config();
     config.concurrency = 2;
     let scanners = ScannerSupervisor::spawn(Arc::clone(&engine), ScannerConfig::default());
@@ -283,7 +283,7 @@ async fn a_machine_that_can_run_nothing_harms_no_execution_and_ends_the_worker()
     assert_eq!(error, "nothing could be run 6 times in a row; the last time: no memory");
     scanners.shutdown(Duration::from_secs(1)).await;
 
-    let runner = |_: Arc<Job>| async { Ending::Completed(None) };
+    let runner = |_: Arc<Run>| async { Ending::Completed(None) };
     engine.scan(Scan::DelayedPromotion, 10).await.unwrap();
     let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), self::config());
     let report = worker.run(watch::channel(Stop::Not).1).await.unwrap();

@@ -151,6 +151,7 @@ async fn every_member_is_documented() {
     check("priority", &["priority", ONE, "3"]);
     check("cancel", &["cancel", ONE]);
     check("replay", &["replay", ONE]);
+    check("steps", &["steps", ONE]);
     check("keys seed", &["keys", "seed", "k1"]);
     check("keys rotate", &["keys", "rotate", "k2", "--grace", "1h"]);
     check("bulk --dry-run", &["bulk", "priority", "5", "--all", "--dry-run"]);
@@ -193,4 +194,5 @@ async fn every_member_is_documented() {
     check("subscribers", &["subscribers"]);
     check("import", &["import", "a.jsonl"]);
     check("subscribers drop", &["subscribers", "drop", "a"]);
+    check("fork", &["fork", ONE]);
 }

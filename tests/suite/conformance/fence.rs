@@ -3,7 +3,7 @@
 
 use ff_core::EngineError;
 use ff_core::backend::{FailureClass, FailureReason, Frame, FrameKind, Handle};
-use ff_core::contracts::{CompleteExecutionArgs, FailExecutionArgs, RenewLeaseArgs};
+use ff_core::contracts::{CompleteExecutionArgs, FailExecutionArgs, NewStep, RenewLeaseArgs};
 use ff_core::handle_codec::HandlePayload;
 use ff_core::types::{
     AttemptId, AttemptIndex, CancelSource, ExecutionId, LeaseEpoch, LeaseId, TimestampMs,
@@ -28,13 +28,14 @@ pub(crate) enum Fenced {
     Delay,
     Renew,
     Append,
+    Record,
     TypedComplete,
     TypedFail,
     TypedFailRetry,
     TypedRenew,
 }
 
-pub(crate) const EVERY: [Fenced; 12] = [
+pub(crate) const EVERY: [Fenced; 13] = [
     Fenced::Progress,
     Fenced::Complete,
     Fenced::FailRetry,
@@ -43,6 +44,7 @@ pub(crate) const EVERY: [Fenced; 12] = [
     Fenced::Delay,
     Fenced::Renew,
     Fenced::Append,
+    Fenced::Record,
     Fenced::TypedComplete,
     Fenced::TypedFail,
     Fenced::TypedFailRetry,
@@ -69,6 +71,10 @@ impl Fenced {
                 let frame = Frame::new(b"half".to_vec(), FrameKind::Stdout);
                 backend.append_frame(handle, frame).await.map(drop)
             }
+            Self::Record => {
+                let step = NewStep::new(0, "charge", b"paid".to_vec());
+                backend.record_step(handle, step).await.map(drop)
+            }
             Self::TypedComplete => {
                 backend.complete_execution(complete_args(bench, handle)).await.map(drop)
             }
@@ -91,7 +97,8 @@ impl Fenced {
             | Self::Cancel
             | Self::Delay
             | Self::Renew
-            | Self::Append => "contention: LeaseConflict",
+            | Self::Append
+            | Self::Record => "contention: LeaseConflict",
             Self::TypedComplete | Self::TypedFail | Self::TypedFailRetry | Self::TypedRenew => {
                 "state: StaleLease"
             }
@@ -234,7 +241,7 @@ conformance! {
             let (_, handle) = bench.leased().await;
             bench.clock.advance(TTL - 1);
             operation.call(&bench, &handle).await.unwrap_or_else(|e| panic!("{operation:?}: {e}"));
-            if matches!(operation, Fenced::Progress | Fenced::Renew | Fenced::Append | Fenced::TypedRenew) {
+            if matches!(operation, Fenced::Progress | Fenced::Renew | Fenced::Append | Fenced::Record | Fenced::TypedRenew) {
                 bench.backend.complete(&handle, None).await.unwrap();
             }
         }

@@ -15,7 +15,7 @@ use crate::conformance::signal::resumed;
 use crate::suspended::{fresh, named, targets};
 
 /// Every operation that takes a handle.
-const BY_HANDLE: [Fenced; 8] = [
+const BY_HANDLE: [Fenced; 9] = [
     Fenced::Progress,
     Fenced::Complete,
     Fenced::FailRetry,
@@ -24,6 +24,7 @@ const BY_HANDLE: [Fenced; 8] = [
     Fenced::Delay,
     Fenced::Renew,
     Fenced::Append,
+    Fenced::Record,
 ];
 
 async fn all_refused(bench: &Bench, handle: &Handle, expected: &str) {
@@ -39,7 +40,7 @@ async fn all_refused(bench: &Bench, handle: &Handle, expected: &str) {
                 backend.fail(handle, reason, class).await.map(drop)
             }
             Fenced::Cancel => backend.cancel(handle, "x").await,
-            Fenced::Append => Fenced::Append.call(bench, handle).await,
+            Fenced::Append | Fenced::Record => operation.call(bench, handle).await,
             Fenced::Delay => backend.delay(handle, bench.clock.now()).await,
             _ => backend.renew(handle).await.map(drop),
         };

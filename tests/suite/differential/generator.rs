@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use ff_core::backend::{BestEffortLiveConfig, FailureClass, StreamMode};
+use ff_core::contracts::NewStep;
 use ff_core::engine_backend::{ExpirePhase, Scan};
 use ff_core::rules::ctx::{Seeded, Source as _};
 use ff_core::types::{CancelSource, ExecutionId, LaneId, TimestampMs};
@@ -119,7 +120,11 @@ impl Generator {
             }
         }
         loop {
-            let kind = if self.created < 3 { Kind::Create } else { self.kind() };
+            let kind = match self.created < 3 {
+                true => Kind::Create,
+                false if self.resumes(situation) => Kind::ClaimResumed,
+                false => self.kind(),
+            };
             let futile = match kind {
                 // Once all are there, another submission can only be a duplicate.
                 Kind::Create => EXECUTIONS <= self.created,
@@ -133,6 +138,11 @@ impl Generator {
                 return Step { kind, operation, repeated: false };
             }
         }
+    }
+
+    /// True if a resumed execution is claimed by name, before any other claim takes it.
+    fn resumes(&mut self, situation: &Situation<'_>) -> bool {
+        !situation.rows.resumed.is_empty() && self.chance(60)
     }
 
     fn kind(&mut self) -> Kind {
@@ -240,6 +250,7 @@ impl Generator {
             Kind::Renew
             | Kind::Progress
             | Kind::Append
+            | Kind::Step
             | Kind::Suspend
             | Kind::Complete
             | Kind::Fail
@@ -271,6 +282,13 @@ impl Generator {
                     StreamMode::best_effort_live_with_config(config.with_ema_alpha(0.3)),
                 ]);
                 Operation::Append(held, mode, self.pick(&PATCHES))
+            }
+            Kind::Step => {
+                let (position, name) = self.pick(&[(0, "a"), (1, "b"), (1, "a"), (10_000, "a")]);
+                Operation::Step(
+                    held,
+                    NewStep::new(position, name, self.bytes().unwrap_or_default()),
+                )
             }
             Kind::Suspend => self.suspension(held, now),
             Kind::Complete => Operation::Complete(held, self.bytes()),

@@ -11,6 +11,7 @@ pub(super) enum Kind {
     Renew,
     Progress,
     Append,
+    Step,
     Suspend,
     Signal,
     Resume,
@@ -74,15 +75,16 @@ pub(super) enum Kind {
 }
 
 /// Every kind and its weight. Some are drawn only while there is something for them.
-pub(super) const KINDS: [(Kind, usize); 66] = [
+pub(super) const KINDS: [(Kind, usize); 67] = [
     (Kind::Create, 12),
     (Kind::Claim, 18),
     (Kind::ClaimMany, 8),
     (Kind::Renew, 4),
     (Kind::Progress, 4),
     (Kind::Append, 9),
+    (Kind::Step, 4),
     (Kind::Suspend, 26),
-    (Kind::Signal, 18),
+    (Kind::Signal, 40),
     (Kind::Resume, 14),
     (Kind::Grant, 9),
     (Kind::Schedule, 5),

@@ -11,7 +11,7 @@ use ff_core::backend::{
     CapabilitySet, ClaimPolicy, FailureClass, FailureReason, Frame, FrameKind, Handle, StreamMode,
 };
 use ff_core::contracts::{
-    CancelExecutionArgs, CompleteExecutionArgs, CreateExecutionArgs, FailExecutionArgs,
+    CancelExecutionArgs, CompleteExecutionArgs, CreateExecutionArgs, FailExecutionArgs, NewStep,
     RenewLeaseArgs, SuspendArgs,
 };
 use ff_core::engine_backend::{ExpirePhase, Scan};
@@ -70,6 +70,7 @@ pub(super) enum Operation {
     Renew(Held),
     Progress(Held, Option<u8>, Option<String>),
     Append(Held, StreamMode, &'static str),
+    Step(Held, NewStep),
     Suspend(Held, Box<SuspendArgs>),
     Signal(usize, Box<Sent>),
     Resume(usize, u64),
@@ -103,6 +104,7 @@ impl Operation {
             Self::Renew(held)
             | Self::Progress(held, ..)
             | Self::Append(held, ..)
+            | Self::Step(held, _)
             | Self::Suspend(held, _)
             | Self::Complete(held, _)
             | Self::Fail(held, ..)
@@ -184,6 +186,7 @@ impl Side {
             Operation::Renew(held)
             | Operation::Progress(held, ..)
             | Operation::Append(held, ..)
+            | Operation::Step(held, _)
             | Operation::Complete(held, _)
             | Operation::Fail(held, ..)
             | Operation::Delay(held, _)
@@ -201,6 +204,9 @@ impl Side {
             Operation::Append(_, mode, payload) => {
                 let frame = Frame::new(payload.as_bytes().to_vec(), FrameKind::Event);
                 self.answer(backend.append_frame(handle, frame.with_mode(*mode)).await)
+            }
+            Operation::Step(_, step) => {
+                self.answer(backend.record_step(handle, step.clone()).await)
             }
             Operation::Complete(_, result) => {
                 self.answer(backend.complete(handle, result.clone()).await)

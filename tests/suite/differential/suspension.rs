@@ -28,14 +28,21 @@ pub(super) struct Sent {
 impl Generator {
     pub(super) fn suspension(&mut self, held: Held, now: TimestampMs) -> Operation {
         let keys = ["a", "b", "käse"];
-        let waitpoints = (0..self.pick(&[1, 1, 2, 3, 0])).map(|at: usize| {
+        let waitpoints = (0..self.pick(&[1, 1, 1, 1, 2, 3, 0])).map(|at: usize| {
             let waitpoint_id = WaitpointId::from_uuid(self.draw());
             WaitpointBinding::Fresh { waitpoint_id, waitpoint_key: keys[at].into() }
         });
         let waitpoints: Vec<_> = waitpoints.collect();
         let go = SignalMatcher::ByName("go".into());
+        let any =
+            ResumeCondition::Single { waitpoint_key: "a".into(), matcher: SignalMatcher::Wildcard };
+        // Most waits end by one signal, so that what comes after it is seen, too.
         let conditions = [
-            ResumeCondition::Single { waitpoint_key: "a".into(), matcher: SignalMatcher::Wildcard },
+            any.clone(),
+            any.clone(),
+            any.clone(),
+            any.clone(),
+            any,
             ResumeCondition::Single { waitpoint_key: "a".into(), matcher: go },
             ResumeCondition::all_of_waitpoints(["a", "b"]),
             ResumeCondition::OperatorOnly,

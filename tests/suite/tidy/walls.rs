@@ -94,10 +94,12 @@ fn only_one_place_per_backend_runs_text() {
         for path in files(backend, &["rs"]) {
             let text: String = code(&path).into_iter().map(|(_, line)| line).collect();
             let runs = ["AssertSqlSafe(", ".prepare_cached("];
+            // One place for each driver: SQLite has that of its writer and that of the callers.
             let uses: usize = runs.iter().map(|run| text.matches(run).count()).sum();
             if path.ends_with("migrate.rs") { migrations += uses } else { statements += uses }
         }
-        assert!(statements <= 1, "{backend}: {statements} places run rendered statements");
+        let drivers = if backend.contains("sqlite") { 2 } else { 1 };
+        assert!(statements <= drivers, "{backend}: {statements} places run rendered statements");
         assert!(migrations <= 1, "{backend}: {migrations} places run migrations");
     }
 }

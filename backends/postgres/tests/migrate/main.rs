@@ -12,7 +12,7 @@ use ff_backend_postgres::migrate::{
     MigrateError, MigrateOptions, MigrateReport, SchemaName, migrate,
 };
 use ff_codegen::migrations::{LedgerError, Migration, POSTGRES};
-use ff_core::schema::TABLES;
+use ff_core::schema::{TABLES, VERSION};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgPool};
 
@@ -144,14 +144,16 @@ async fn a_ledger_that_does_not_fit_is_refused() {
     let scratch = Scratch::new("ledger").await;
     scratch.migrate().await.unwrap();
 
-    scratch.run("INSERT INTO ff_schema_ledger VALUES (9, '0009_x', 'c', NULL, 1)").await;
+    let next = VERSION + 1;
+    scratch.run(&format!("INSERT INTO ff_schema_ledger VALUES ({next}, 'x', 'c', NULL, 1)")).await;
     let newer = scratch.migrate().await;
-    let Err(MigrateError::Ledger(LedgerError::Newer { found: 9, known })) = newer else {
+    let Err(MigrateError::Ledger(LedgerError::Newer { found, known })) = newer else {
         panic!("{newer:?}");
     };
+    assert_eq!(found, next);
     assert_eq!(usize::try_from(known).unwrap(), POSTGRES.len());
 
-    scratch.run("DELETE FROM ff_schema_ledger WHERE version = 9").await;
+    scratch.run(&format!("DELETE FROM ff_schema_ledger WHERE version = {next}")).await;
     scratch.run("UPDATE ff_schema_ledger SET checksum = 'other'").await;
     assert!(matches!(
         scratch.migrate().await,

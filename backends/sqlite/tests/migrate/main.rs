@@ -9,7 +9,7 @@ use std::path::Path;
 
 use ff_backend_sqlite::migrate::{MigrateError, MigrateOptions, MigrateReport, migrate};
 use ff_codegen::migrations::{LedgerError, Migration, SQLITE};
-use ff_core::schema::TABLES;
+use ff_core::schema::{TABLES, VERSION};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
@@ -102,14 +102,18 @@ async fn a_ledger_that_does_not_fit_is_refused() {
     let options = MigrateOptions::new();
     migrate(&mut connection, &options).await.unwrap();
 
-    run(&mut connection, "INSERT INTO ff_schema_ledger VALUES (9, '0009_x', 'c', NULL, 1)").await;
+    let next = VERSION + 1;
+    let insert = sqlx::query("INSERT INTO ff_schema_ledger VALUES (?1, 'x', 'c', NULL, 1)");
+    insert.bind(next).execute(&mut connection).await.unwrap();
     let newer = migrate(&mut connection, &options).await;
-    let Err(MigrateError::Ledger(LedgerError::Newer { found: 9, known })) = newer else {
+    let Err(MigrateError::Ledger(LedgerError::Newer { found, known })) = newer else {
         panic!("{newer:?}");
     };
+    assert_eq!(found, next);
     assert_eq!(usize::try_from(known).unwrap(), SQLITE.len());
 
-    run(&mut connection, "DELETE FROM ff_schema_ledger WHERE version = 9").await;
+    let delete = sqlx::query("DELETE FROM ff_schema_ledger WHERE version = ?1");
+    delete.bind(next).execute(&mut connection).await.unwrap();
     run(&mut connection, "UPDATE ff_schema_ledger SET checksum = 'other'").await;
     let altered = migrate(&mut connection, &options).await;
     assert!(matches!(altered, Err(MigrateError::Ledger(LedgerError::Altered { version: 1, .. }))));

@@ -109,6 +109,7 @@ impl ContentionKind {
             Self::RateLimitExceeded => "the quota's rate is used up",
             Self::ConcurrencyLimitExceeded => "the quota's slots are taken",
             Self::RetryExhausted => "others kept changing it at the same time",
+            Self::TransactionConflict => "another transaction came first: run this one again",
         }
     }
 }

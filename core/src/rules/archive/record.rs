@@ -11,6 +11,7 @@ use crate::rules::flow::key::FlowKey;
 use crate::rules::key::{ExecutionKey, all_equal};
 use crate::rules::retention::dependants;
 use crate::schema::flow::{edge, edge_group};
+use crate::schema::step::step;
 use crate::schema::suspension::{stream_frame, waitpoint_pending};
 use crate::schema::{ColumnRef, TableRef};
 
@@ -112,6 +113,8 @@ pub fn parted_by(table: TableRef) -> Option<Vec<ColumnRef>> {
     if table == stream_frame::REF {
         let (ts_ms, seq) = (stream_frame::ts_ms.column(), stream_frame::seq.column());
         Some(vec![stream_frame::attempt_index.column(), ts_ms, seq])
+    } else if table == step::REF {
+        Some(vec![step::position.column()])
     } else if table == edge::REF {
         Some(vec![edge::edge_id.column()])
     } else if table == edge_group::REF {

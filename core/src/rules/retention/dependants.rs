@@ -27,6 +27,7 @@ use crate::schema::outbox::{
     completion_event, instance_tag_event, lease_event, operator_event, signal_event,
 };
 use crate::schema::schedule::schedule;
+use crate::schema::step::step;
 use crate::schema::subscriber::subscriber_cursor;
 use crate::schema::suspension::{
     signal_dedup, stream_frame, stream_meta, stream_summary, suspend_dedup, suspension_current,
@@ -126,6 +127,7 @@ static TABLES: &[(TableRef, BelongsTo)] = &[
         }),
     ),
     (signal_dedup::REF, BelongsTo::Execution(by!(signal_dedup, execution_id))),
+    (step::REF, BelongsTo::Execution(by!(step, execution_id))),
     (stream_frame::REF, BelongsTo::Execution(by!(stream_frame, execution_id))),
     (stream_summary::REF, BelongsTo::Execution(by!(stream_summary, execution_id))),
     (stream_meta::REF, BelongsTo::Execution(by!(stream_meta, execution_id))),

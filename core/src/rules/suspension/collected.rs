@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::contracts::ResumeSignal;
+use crate::contracts::{DeliverSignalArgs, ResumeSignal};
 use crate::model::error::{EngineError, ValidationKind};
 use crate::model::ids::{SignalId, TimestampMs};
 
@@ -89,6 +89,22 @@ impl Collected {
             }
         }
         Self(kept)
+    }
+}
+
+/// The signal that a delivery brings, accepted at its time.
+#[must_use]
+pub fn delivered(args: &DeliverSignalArgs) -> ResumeSignal {
+    let args = args.clone();
+    ResumeSignal {
+        signal_id: args.signal_id,
+        signal_name: args.signal_name,
+        signal_category: args.signal_category,
+        source_type: args.source_type,
+        source_identity: args.source_identity,
+        correlation_id: args.correlation_id.unwrap_or_default(),
+        accepted_at: args.now,
+        payload: args.payload,
     }
 }
 

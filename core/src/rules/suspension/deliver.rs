@@ -1,6 +1,6 @@
 //! Delivering a signal to a waitpoint; the signal that completes the condition wakes the execution.
 
-use crate::contracts::{DeliverSignalArgs, DeliverSignalResult, ResumeSignal};
+use crate::contracts::{DeliverSignalArgs, DeliverSignalResult};
 use crate::model::crypto::constant_time_eq;
 use crate::model::crypto::hmac::HmacVerifyError;
 use crate::model::error::{EngineError, StateKind, ValidationKind};
@@ -21,7 +21,7 @@ use crate::rules::premise::{
     Premise, execution_row, existing, lookup, refuse, unchanged, without_bodies,
 };
 use crate::rules::status::Status;
-use crate::rules::suspension::collected::Collected;
+use crate::rules::suspension::collected::{Collected, delivered};
 use crate::rules::suspension::dedup::{dedup_row, first_signal, record_signal};
 use crate::rules::suspension::repeat::REPEATED;
 use crate::rules::suspension::row::{
@@ -150,7 +150,7 @@ impl Decision for Deliver {
         let waitpoint_key = waitpoint.read(waitpoint_pending::waitpoint_key)?;
         let condition = Suspension::condition(stored)?;
         let mut collected = Suspension::collected(stored)?;
-        collected.add(&waitpoint_key, &self.signal(), self.keep)?;
+        collected.add(&waitpoint_key, &delivered(&self.args), self.keep)?;
 
         let (changes, effect) = if satisfied(&condition, &collected.by_key()) {
             let raises = Raise::of_suspension(stored)?.map(|raise| raise.change(self.args.now));
@@ -268,20 +268,6 @@ impl Deliver {
 
     fn held_core(&self, holds: Predicate) -> Guard {
         Guard::new(CORE, exec_core::REF, self.key.core(), holds)
-    }
-
-    fn signal(&self) -> ResumeSignal {
-        let args = self.args.clone();
-        ResumeSignal {
-            signal_id: args.signal_id,
-            signal_name: args.signal_name,
-            signal_category: args.signal_category,
-            source_type: args.source_type,
-            source_identity: args.source_identity,
-            correlation_id: args.correlation_id.unwrap_or_default(),
-            accepted_at: args.now,
-            payload: args.payload,
-        }
     }
 }
 

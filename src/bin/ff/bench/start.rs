@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ff_bench::{PAYLOAD, Percentiles, submission};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::types::LaneId;
-use flowfabric_sql::{Ending, Job, Stop, Worker, WorkerConfig};
+use flowfabric_sql::{Ending, Run, Stop, Worker, WorkerConfig};
 use tokio::sync::{mpsc, watch};
 
 use crate::failure::Failure;
@@ -25,7 +25,7 @@ pub(super) async fn measure(
     time: Duration,
 ) -> Result<Percentiles, Failure> {
     let (started, mut starts) = mpsc::unbounded_channel();
-    let runner = move |_: Arc<Job>| {
+    let runner = move |_: Arc<Run>| {
         // A closed channel means that the measurement is over.
         let _ = started.send(Instant::now());
         async { Ending::Completed(None) }

@@ -6,9 +6,9 @@ use ff_core::types::{AttemptIndex, ExecutionId, LeaseEpoch};
 
 use super::*;
 
-fn job_with(tags: &[(&str, &str)]) -> Arc<Job> {
+fn job_with(tags: &[(&str, &str)]) -> Arc<Run> {
     let tags = tags.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Arc::new(Job {
+    Arc::new(Run {
         handle: stub_handle_fresh(),
         execution_id: ExecutionId::parse("{fp:7}:550e8400-e29b-41d4-a716-446655440000").unwrap(),
         attempt_index: AttemptIndex(2),
@@ -20,7 +20,7 @@ fn job_with(tags: &[(&str, &str)]) -> Arc<Job> {
     })
 }
 
-fn job() -> Arc<Job> {
+fn job() -> Arc<Run> {
     job_with(&[("app.order-id", "17")])
 }
 

@@ -30,7 +30,7 @@ use crate::show::print_timeline;
 use crate::tail::frame_line;
 use crate::view::{HistoryView, WaitpointView};
 use crate::waitpoints::{only_one, open_waitpoints, waitpoint_table};
-use flowfabric_sql::worker::{Ending, Job, Runner, Stop, Worker, WorkerConfig};
+use flowfabric_sql::worker::{Ending, Run, Runner, Stop, Until, Worker, WorkerConfig};
 
 /// The lane of this act.
 const LANE: &str = "demo-approval";
@@ -45,7 +45,7 @@ struct Publisher {
 
 #[async_trait]
 impl Runner for Publisher {
-    async fn run(&self, job: Arc<Job>) -> Ending {
+    async fn run(&self, job: Arc<Run>) -> Ending {
         match self.publish(&job).await {
             Ok(ending) => ending,
             Err(error) => {
@@ -56,7 +56,7 @@ impl Runner for Publisher {
 }
 
 impl Publisher {
-    async fn publish(&self, job: &Job) -> Result<Ending, EngineError> {
+    async fn publish(&self, job: &Run) -> Result<Ending, EngineError> {
         let signals = self.engine.observe_signals(&job.handle).await?;
         if let Some(approval) = signals.iter().find(|signal| signal.signal_name == APPROVED) {
             let by = &approval.source_identity;
@@ -69,7 +69,7 @@ impl Publisher {
         Ok(Ending::Suspended(ask(TimestampMs::now())))
     }
 
-    async fn say(&self, job: &Job, text: &str) -> Result<(), EngineError> {
+    async fn say(&self, job: &Run, text: &str) -> Result<(), EngineError> {
         let frame = Frame::new(text.as_bytes().to_vec(), FrameKind::Stdout);
         self.engine.append_frame(&job.handle, frame).await.map(drop)
     }
@@ -208,7 +208,7 @@ impl Demo {
     async fn work(&self) -> Result<(), Failure> {
         let runner = Publisher { engine: Arc::clone(&self.engine) };
         let mut config = WorkerConfig::new(LANE.into(), "worker-d".into(), "worker-d-1".into());
-        config.until_empty = true;
+        config.until = Until::Empty;
 
         let worker = Worker::new(Arc::clone(&self.engine), Arc::new(runner), config);
         let stop = watch::Sender::new(Stop::Not);

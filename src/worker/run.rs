@@ -1,4 +1,4 @@
-//! The runner's interface: the job that it gets, and the ending that it returns.
+//! The runner's interface: the run that it gets, and the ending that it returns.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::telemetry::Traceparent;
 
 /// One claimed execution, as its runner sees it.
 #[derive(Clone, derive_more::Debug)]
-pub struct Job {
+pub struct Run {
     /// The handle, with which the runner acts on the execution: appends frames, reads signals.
     pub handle: Handle,
     /// The execution.
@@ -33,7 +33,7 @@ pub struct Job {
     pub tags: HashMap<String, String>,
 }
 
-impl Job {
+impl Run {
     /// The trace of the submitter, which this run continues.
     #[must_use]
     pub fn traceparent(&self) -> Option<Traceparent> {
@@ -72,28 +72,28 @@ pub enum Ending {
     Suspended(SuspendArgs),
 }
 
-/// A program's work. Any `Fn(Arc<Job>) -> impl Future<Output = Ending>` is one.
+/// A program's work. Any `Fn(Arc<Run>) -> impl Future<Output = Ending>` is one.
 #[async_trait]
 pub trait Runner: Send + Sync + 'static {
     /// Runs one execution. The future is dropped when the lease is lost, the attempt is out of
     /// time, or the worker must stop.
-    async fn run(&self, job: Arc<Job>) -> Ending;
+    async fn run(&self, run: Arc<Run>) -> Ending;
 
     /// Waits until nothing is left of a dropped run, such as a child process. A worker calls it
     /// after it has dropped the future of [`Runner::run`], and waits for it before it hands the
     /// execution back or runs it again. By default dropping the future is enough.
-    async fn clean_up(&self, job: &Job) {
-        let _ = job;
+    async fn clean_up(&self, run: &Run) {
+        let _ = run;
     }
 }
 
 #[async_trait]
 impl<F, R> Runner for F
 where
-    F: Fn(Arc<Job>) -> R + Send + Sync + 'static,
+    F: Fn(Arc<Run>) -> R + Send + Sync + 'static,
     R: Future<Output = Ending> + Send,
 {
-    async fn run(&self, job: Arc<Job>) -> Ending {
-        self(job).await
+    async fn run(&self, run: Arc<Run>) -> Ending {
+        self(run).await
     }
 }

@@ -1,0 +1,130 @@
+//! The guide is whole and true: every page is listed, every block is tested, every name exists.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use super::{code, files, root};
+use crate::cli::guide;
+
+/// Shell blocks that no test runs, and why.
+const NOT_RUN: [(&str, &str); 3] = [
+    (
+        "performance.md",
+        "measurements, which take minutes and tell something only on a quiet machine",
+    ),
+    ("stats.md", "one of its commands goes on until Ctrl-C"),
+    ("testing.md", "all the tests"),
+];
+
+fn page(name: &str) -> String {
+    fs::read_to_string(root().join("docs").join(name)).unwrap()
+}
+
+/// The words after the fences that begin a block.
+fn languages(text: &str) -> Vec<&str> {
+    let fences = text.lines().filter_map(|line| line.strip_prefix("```"));
+    fences.step_by(2).collect()
+}
+
+/// The words between backquotes.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn every_page_is_in_the_summary() {
+    let summary = page("SUMMARY.md");
+    for path in files("docs", &["md"]) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let listed = summary.contains(&format!("]({name})"));
+        assert!(listed || name == "SUMMARY.md", "docs/SUMMARY.md does not list {name}");
+    }
+}
+
+#[test]
+fn every_block_of_the_guide_is_tested_or_no_code() {
+    let library = ["src/lib.rs", "src/within.rs"];
+    let library = library.map(|file| fs::read_to_string(root().join(file)).unwrap()).concat();
+    for path in files("docs", &["md"]) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let excused = NOT_RUN.iter().any(|(page, _)| *page == name);
+        for language in languages(&page(name)) {
+            let tested = match language {
+                "rust" => library.contains(&format!("include_str!(\"../docs/{name}\")")),
+                "sh" => guide::PAGES.contains(&name) != excused,
+                // Pictures, output, unit files, statements for an administrator, one line of input.
+                "console" | "ini" | "json" | "mermaid" | "sql" | "text" => true,
+                _ => false,
+            };
+            assert!(tested, "docs/{name}: no test runs its blocks in {language:?}");
+        }
+    }
+}
+
+#[test]
+fn every_test_that_guarantees_name_exists() {
+    let mut names = BTreeSet::new();
+    for path in files(".", &["rs"]) {
+        for (_, line) in code(&path) {
+            let name = line.split("fn ").nth(1).and_then(|rest| rest.split('(').next());
+            names.extend(name.map(str::to_owned));
+        }
+    }
+
+    let guarantees = page("guarantees.md");
+    let rows = guarantees.lines().filter_map(|line| line.strip_prefix("| "));
+    let mut tests = 0;
+    for cell in rows.filter_map(|row| row.split(" | ").nth(1)) {
+        for test in quoted(cell) {
+            tests += 1;
+            assert!(names.contains(test), "docs/guarantees.md names {test}, which is no test");
+        }
+    }
+    assert!(40 < tests, "{tests} tests are named");
+}
+
+#[test]
+fn every_error_is_in_the_reference() {
+    let source = fs::read_to_string(root().join("core/src/model/error.rs")).unwrap();
+    let errors = page("errors.md");
+    let named: BTreeSet<&str> = quoted(&errors).collect();
+    let kinds = ["EngineError", "ValidationKind", "ContentionKind", "ConflictKind", "StateKind"];
+
+    for kind in kinds.into_iter().chain(["BugKind"]) {
+        let body = source.split(&format!("pub enum {kind} {{\n")).nth(1).unwrap();
+        let body = body.split("\n}").next().unwrap();
+        let variants = body.lines().filter_map(|line| {
+            let name = line.strip_prefix("    ")?.split([' ', '(', ',']).next()?;
+            name.starts_with(char::is_uppercase).then_some(name)
+        });
+        for variant in variants {
+            assert!(named.contains(variant), "docs/errors.md lacks {kind}::{variant}");
+        }
+    }
+}
+
+/// The lines of the example beside its business are those that the page says, and 60 at most.
+#[test]
+fn the_order_service_is_as_short_as_the_guide_says() {
+    let example = fs::read_to_string(root().join("examples/order_service.rs")).unwrap();
+    let lines = |text: &str| {
+        let lines = text.lines().map(str::trim);
+        lines.filter(|line| !line.is_empty() && !line.starts_with("//")).count()
+    };
+    let (before, rest) = example.split_once("// The business:").unwrap();
+    let (business, after) = rest.split_once("// What this library adds.").unwrap();
+    let (business, beside) = (lines(business) - 1, lines(before) + lines(after));
+
+    let text = page("order-service.md");
+    assert!(text.contains(&format!("{business} lines of business code")), "{business}");
+    assert!(text.contains(&format!("and {beside} lines beside it")), "{beside}");
+    assert!(beside <= 60, "{beside} lines");
+
+    // The handler stands in the page as it does in the example.
+    let handler = text.split("```text\n").nth(1).unwrap().split("```").next().unwrap();
+    assert!(example.contains(handler), "docs/order-service.md shows another handler");
+    for path in files("examples", &["rs"]) {
+        let lines = fs::read_to_string(&path).unwrap().lines().count();
+        assert!(lines < 120, "{} has {lines} lines", path.display());
+    }
+}
