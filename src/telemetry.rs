@@ -14,21 +14,36 @@ pub use ff_telemetry::{METRICS, Metric, MetricKind, SPANS, Span, Unit};
 pub use queues::QueueGauges;
 pub use traceparent::{TRACEPARENT_TAG, Traceparent, TraceparentError};
 
+use tracing::Instrument as _;
+
 use crate::worker::Run;
 
-/// The traceparent for what a run calls: that of its span if spans are sent to a collector, and
-/// otherwise that of the submitter. Ask within the run.
-#[must_use]
-pub fn run_traceparent(run: &Run) -> Option<Traceparent> {
-    #[cfg(feature = "otel")]
-    if let Some(own) = otel::traceparent_of(&tracing::Span::current()) {
-        return Some(own);
+tokio::task_local! {
+    /// The trace that the run of this task continues.
+    static CONTINUED: Option<Traceparent>;
+}
+
+impl Traceparent {
+    /// The context of what is called here: that of the current span if spans are sent to a
+    /// collector, and otherwise the one that the run around this code continues. `None` outside of
+    /// both. Tasks that a run spawns are outside, unless they are given its span.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        #[cfg(feature = "otel")]
+        if let Some(own) = otel::traceparent_of(&tracing::Span::current()) {
+            return Some(own);
+        }
+        CONTINUED.try_with(|continued| *continued).ok().flatten()
     }
-    run.traceparent()
+}
+
+/// Does the work of a run in its span, and in the trace that it continues.
+pub(crate) async fn within_run<T>(run: &Run, work: impl Future<Output = T>) -> T {
+    CONTINUED.scope(run.traceparent(), work.instrument(run_span(run))).await
 }
 
 /// The span of a run. Its parent is the submitter's span, by its traceparent.
-pub(crate) fn run_span(run: &Run) -> tracing::Span {
+fn run_span(run: &Run) -> tracing::Span {
     let traceparent = run.traceparent();
     let span = tracing::info_span!(
         target: "flowfabric",

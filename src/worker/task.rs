@@ -14,11 +14,11 @@ use ff_core::partition::{Partition, PartitionFamily};
 use ff_core::state::PublicState;
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::Instrument as _;
 
 use super::running::{RunEntry, StopOrder};
 use super::{Ending, Run, Runner, is_database_failure, is_permanent, lease};
 use crate::clock::now;
+use crate::telemetry;
 
 /// The outcome of a claim, for the report.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,7 +172,6 @@ impl Task {
         let run = &loaded.run;
         let (execution_id, attempt) = (&run.execution_id, run.attempt_index.0);
         tracing::info!(%execution_id, kind = run.kind, attempt, "started");
-        let span = crate::telemetry::run_span(run);
 
         let time_out = async {
             match loaded.times_out_at {
@@ -183,7 +182,7 @@ impl Task {
 
         // A run that panicked is never polled again, so that no broken state is seen.
         let work = AssertUnwindSafe(self.runner.run(Arc::clone(run))).catch_unwind();
-        let work = work.instrument(span);
+        let work = telemetry::within_run(run, work);
         tokio::select! {
             // An ending that is there is reported, whatever else happened meanwhile.
             biased;

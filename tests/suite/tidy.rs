@@ -4,7 +4,7 @@ mod documents;
 mod functions;
 mod guide;
 mod length;
-mod operations;
+pub(crate) mod operations;
 mod prose;
 mod telemetry;
 mod unused;

@@ -252,12 +252,13 @@ pub enum ResumeExecutionResult {
 }
 
 /// The reason for an attempt's failure.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, derive_more::Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FailureReason {
     /// The reason, in words.
     pub message: String,
     /// Details in the worker's own format; stored as text behind the message.
+    #[debug("{}", Hidden(detail))]
     pub detail: Option<Vec<u8>>,
 }
 

@@ -360,12 +360,13 @@ impl PendingWaitpoint {
 }
 
 /// A waitpoint, as it is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, derive_more::Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WaitpointSpec {
     /// The thing that the execution waits for.
     pub kind: WaitpointKind,
     /// The name or id to match, encoded as the kind defines.
+    #[debug("{}", Hidden(matcher))]
     pub matcher: Vec<u8>,
     /// The token that a sender must present.
     pub hmac_token: WaitpointHmac,

@@ -12,6 +12,7 @@ use process_wrap::tokio::{ChildWrapper, CommandWrap};
 use tokio::process::Command;
 
 use super::group::{EndingGroups, Finished, Group, RunKey, Unfinished};
+use flowfabric_sql::telemetry::Traceparent;
 use flowfabric_sql::worker::{Ending, Run, Runner};
 
 /// The longest message of a failure, in characters.
@@ -83,10 +84,7 @@ impl CommandRunner {
             .env("FF_TAGS", tags(job))
             .envs(tag_variables(job))
             .env_remove("TRACEPARENT")
-            .envs(
-                flowfabric_sql::telemetry::run_traceparent(job)
-                    .map(|trace| ("TRACEPARENT", trace.to_string())),
-            )
+            .envs(Traceparent::current().map(|trace| ("TRACEPARENT", trace.to_string())))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -7,12 +7,13 @@ use std::process::{Command, Stdio};
 use super::{Place, binary};
 
 /// The pages whose shell blocks run.
-pub(crate) const PAGES: [&str; 7] = [
+pub(crate) const PAGES: [&str; 8] = [
     "deployment.md",
     "fairness.md",
     "limits.md",
     "schedules.md",
     "security.md",
+    "telemetry.md",
     "tutorial.md",
     "unique.md",
 ];

@@ -1,21 +1,28 @@
-//! Nothing that is said contains a payload, a result, a frame, a token or a secret: histories with
-//! marked content run while every log line, span, metric, answer and error text is written down.
+//! Nothing that is said contains a payload, a result, a frame, a step, a token, a secret or a
+//! password: operations with marked content run while every log line, span, metric, argument,
+//! answer and error text is written down.
 
 use std::fmt::{self, Write as _};
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use ff_core::backend::TailVisibility;
-use ff_core::contracts::{ExplainExecutionArgs, StreamCursor};
-use ff_core::types::AttemptIndex;
+use ff_backend_memory::MemoryBackend;
+use ff_core::backend::{CapabilitySet, Frame, FrameKind, TailVisibility};
+use ff_core::contracts::{ExplainExecutionArgs, ResolveDependencyArgs, StreamCursor};
+use ff_core::engine_backend::EngineBackend as _;
+use ff_core::types::{AttemptIndex, EdgeId, FlowId, TimestampMs};
 use flowfabric_sql::Ending;
-use flowfabric_sql::telemetry::METRICS;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tracing_subscriber::fmt::format::FmtSpan;
 
 use super::schedules::Cron;
 use super::*;
+use crate::bench::{id, partition, worker};
+use crate::metrics::metric;
 use crate::suspended::secret;
+use crate::tidy::operations::asynchronous_operations;
+use crate::transactions::Own;
 
 /// A part of all content.
 pub(super) const MARK: &str = "kept-silent-7f3a";
@@ -26,11 +33,41 @@ const FRAME: &str = r#"{"a":"kept-silent-7f3a"}"#;
 /// How many histories run under observation.
 const OBSERVED: u64 = 2;
 
+/// Content of the catalogue's samples.
+const SAMPLED: [&str; 4] = [r#"{"invoice":17}"#, "invoice-17.pdf", r#"{"pages":17}"#, r#""paid""#];
+
 /// Everything that is said.
 #[derive(Clone, Default)]
 struct Said(Arc<Mutex<Vec<u8>>>);
 
 impl Said {
+    /// Writes down the log and the spans of that work, which stays on this thread. Returns its
+    /// metrics.
+    fn during(&self, work: impl Future<Output = ()>) -> String {
+        let written = self.clone();
+        let log = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_span_events(FmtSpan::CLOSE)
+            .with_ansi(false)
+            .with_writer(move || written.clone())
+            .finish();
+        let recorder = PrometheusBuilder::new().set_buckets(&[1.0]).unwrap().build_recorder();
+        let metrics = recorder.handle();
+
+        let log = tracing::subscriber::set_default(log);
+        let recording = metrics::set_default_local_recorder(&recorder);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(work);
+        drop((log, recording));
+
+        let text = metrics.render();
+        for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            metric(line.split(['{', ' ']).next().unwrap());
+        }
+        self.note(&text);
+        text
+    }
+
     fn note(&self, text: impl fmt::Debug) {
         let mut line = String::new();
         writeln!(line, "{text:?}").unwrap();
@@ -45,24 +82,34 @@ impl Said {
         }
     }
 
-    /// Fails if the text, or another way to write its bytes, was said.
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+
+    /// Fails if the content, or another way to write its bytes, was said.
     #[track_caller]
-    fn assert_silent_about(&self, what: &str, content: &[u8]) {
-        let said = String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned();
-        let numbers = format!("{content:?}");
-        let text = String::from_utf8_lossy(content).into_owned();
-        let forms = [
-            text,
-            hex::encode(content),
-            hex::encode_upper(content),
-            numbers.trim_matches(['[', ']']).to_owned(),
-        ];
-        for form in forms {
-            let Some(at) = said.find(&form) else { continue };
-            let (from, to) = (at.saturating_sub(600), (at + form.len() + 200).min(said.len()));
-            let context = String::from_utf8_lossy(&said.as_bytes()[from..to]).into_owned();
-            panic!("{what} was said: {context}");
-        }
+    fn assert_silent_about(&self, contents: &[Vec<u8>]) {
+        let said = self.text();
+        contents.iter().for_each(|content| assert_silent(&said, content));
+    }
+}
+
+#[track_caller]
+fn assert_silent(said: &str, content: &[u8]) {
+    let numbers = format!("{content:?}");
+    let text = String::from_utf8_lossy(content).into_owned();
+    let forms = [
+        text.clone(),
+        text.escape_debug().to_string(),
+        hex::encode(content),
+        hex::encode_upper(content),
+        numbers.trim_matches(['[', ']']).to_owned(),
+    ];
+    for form in forms {
+        let Some(at) = said.find(&form) else { continue };
+        let (from, to) = (at.saturating_sub(600), (at + form.len() + 200).min(said.len()));
+        let context = String::from_utf8_lossy(&said.as_bytes()[from..to]).into_owned();
+        panic!("{text} was said: {context}");
     }
 }
 
@@ -83,12 +130,28 @@ fn mark(operation: &mut Operation) {
     match operation {
         Operation::Create(args) => add(&mut args.input_payload),
         Operation::Append(_, _, frame) => *frame = FRAME,
+        Operation::Step(_, step) => add(&mut step.value),
         Operation::Complete(_, result) | Operation::TypedComplete(_, _, result, _) => {
             add(result.get_or_insert_default());
         }
         Operation::Cron(Cron::Create(_, spec) | Cron::Update(_, spec)) => {
             add(&mut spec.work.input_payload);
         }
+        _ => {}
+    }
+}
+
+/// Writes down the arguments that hold content.
+fn note_arguments(operation: &Operation, said: &Said) {
+    match operation {
+        Operation::Create(args) => said.note(args),
+        Operation::Append(_, _, frame) => {
+            said.note(Frame::new(frame.as_bytes().to_vec(), FrameKind::Event));
+        }
+        Operation::Step(_, step) => said.note(step),
+        Operation::Suspend(_, args) => said.note(args),
+        Operation::Cron(Cron::Create(_, spec) | Cron::Update(_, spec)) => said.note(spec),
+        Operation::Complete(_, result) => said.note(Ending::Completed(result.clone())),
         _ => {}
     }
 }
@@ -102,6 +165,7 @@ async fn read_all(side: &Side, said: &Said) {
         said.note_result(&backend.read_execution_info(id).await);
         said.note_result(&backend.execution_timeline(id).await);
         said.note_result(&backend.explain_execution(ExplainExecutionArgs::new(id.clone())).await);
+        said.note_result(&backend.list_steps(id, None, 100).await);
         for attempt in (0..3).map(AttemptIndex) {
             let (from, to) = (StreamCursor::Start, StreamCursor::End);
             said.note_result(&backend.read_stream(id, attempt, from, to, 100).await);
@@ -116,78 +180,131 @@ async fn read_all(side: &Side, said: &Said) {
     }
 }
 
-async fn observe(seed: u64, said: &Said) {
+/// Submits and completes an execution within transactions of the caller, after a refusal.
+async fn observe_transactions(bench: &Bench, said: &Said) {
+    let lane = LaneId::new("within");
+    let mut args = bench.args(&id());
+    args.input_payload = MARK.as_bytes().to_vec();
+    args.lane_id = lane.clone();
+    said.note(&args);
+    let mut own = Own::begin(bench).await;
+    said.note_result(&own.within(bench).create_execution(args).await);
+    own.commit().await.unwrap();
+
+    let offered = CapabilitySet::default();
+    let claimed = bench.backend.claim(&lane, &offered, worker("w")).await.unwrap();
+    let handle = claimed.expect("the execution waits");
+    let mut own = Own::begin(bench).await;
+    let result = || Some(MARK.as_bytes().to_vec());
+    said.note_result(&own.within(bench).complete(&handle, result()).await);
+    said.note_result(&own.within(bench).complete(&handle, result()).await);
+    own.commit().await.unwrap();
+}
+
+/// Runs a history on each database. Returns the tokens that came about.
+async fn observe_history(seed: u64, said: &Said) -> Vec<Vec<u8>> {
     let benches =
         [backends::memory().await, backends::sqlite_file().await, backends::postgres().await];
     let mut history = History::new(seed, benches);
     history.mark = Some(mark);
     let outcome = history.run(&mut Tally::default()).await;
-    assert_eq!(
-        outcome,
-        Ok(()),
-        "{}",
-        history.report(outcome.as_ref().err().unwrap_or(&String::new()))
-    );
-    history.steps.iter().for_each(|step| said.note(&step.operation));
+    let difference = outcome.as_ref().err().cloned().unwrap_or_default();
+    assert_eq!(outcome, Ok(()), "{}", history.report(&difference));
+    history.steps.iter().for_each(|step| note_arguments(&step.operation, said));
     history.answers.iter().for_each(|answer| said.note(answer));
 
+    let mut tokens = Vec::new();
     for side in &history.sides {
         read_all(side, said).await;
-        for row in side.bench.plain.rows("ff_waitpoint_pending").await {
-            said.assert_silent_about("a token", row.text("token").as_bytes());
-        }
+        let waitpoints = side.bench.plain.rows("ff_waitpoint_pending").await;
+        tokens.extend(waitpoints.iter().map(|row| row.text("token").as_bytes().to_vec()));
     }
-    for side in history.sides {
-        side.bench.tear_down().await;
+    let [memory, sqlite, postgres] = history.sides.map(|side| side.bench);
+    memory.tear_down().await;
+    for bench in [sqlite, postgres] {
+        observe_transactions(&bench, said).await;
+        bench.tear_down().await;
+    }
+    tokens
+}
+
+/// Opens the database with a password. The server may refuse it, or need none.
+async fn open_with_a_password(said: &Said) {
+    let url = backends::postgres_url();
+    let (scheme, rest) = url.split_once("://").unwrap();
+    let (user, host) = rest.split_once('@').unwrap_or(("postgres", rest));
+    let user = user.split(':').next().unwrap_or_default();
+    let opened = flowfabric_sql::open(&format!("{scheme}://{user}:{MARK}@{host}")).await;
+    if let Err(error) = opened {
+        said.note(error.to_string());
+        said.note(error);
     }
 }
 
 #[test]
 fn no_content_and_no_secret_is_said() {
     let said = Said::default();
-    let written = said.clone();
-    let log = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_span_events(FmtSpan::FULL)
-        .with_ansi(false)
-        .with_writer(move || written.clone())
-        .finish();
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let metrics = recorder.handle();
-
-    // One thread, to which the log and the recorder belong.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let log = tracing::subscriber::set_default(log);
-    let recording = metrics::set_default_local_recorder(&recorder);
-    runtime.block_on(async {
+    let mut contents = vec![MARK.as_bytes().to_vec(), secret(1).into_bytes(), vec![1; 32]];
+    let metrics = said.during(async {
         for seed in 1..=OBSERVED {
-            observe(seed, &said).await;
+            contents.extend(observe_history(seed, &said).await);
         }
+        open_with_a_password(&said).await;
     });
-    drop((log, recording));
+    assert!(3 < contents.len(), "no waitpoint came about");
 
-    let text = metrics.render();
-    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        let name = line.split(['{', ' ']).next().unwrap();
-        let known = METRICS.iter().any(|metric| {
-            name.strip_prefix(metric.name)
-                .is_some_and(|rest| ["", "_bucket", "_sum", "_count"].contains(&rest))
-        });
-        assert!(known, "no metric of the table: {line}");
+    let expected = ["ff_refusals_total{operation=", "ff_retries_total{plan=", "ff_batch_size"];
+    for expected in expected {
+        assert!(metrics.contains(expected), "{expected}: {metrics}");
     }
-    for expected in ["ff_operations_total{operation=\"create_execution\"", "ff_batch_size"] {
-        assert!(text.contains(expected), "{expected}: {text}");
-    }
-    said.note(text);
-
-    let log = String::from_utf8_lossy(&said.0.lock().unwrap()).into_owned();
+    let log = said.text();
     let has_line =
         |parts: [&str; 3]| log.lines().any(|line| parts.iter().all(|part| line.contains(part)));
     assert!(has_line(["operation=\"create_execution\"", "plan=\"create", "execution_id={fp:"]));
-    drop(log);
-    said.assert_silent_about("content", MARK.as_bytes());
-    said.assert_silent_about("a secret", secret(1).as_bytes());
-    said.assert_silent_about("a secret", &[1; 32]);
+
+    said.assert_silent_about(&contents);
+}
+
+/// Calls the operations that the catalogue has no sample of: they ask nothing of a database, or
+/// the same as others.
+async fn call_the_rest(said: &Said) {
+    let backend = MemoryBackend::new();
+    said.note_result(&backend.ping().await);
+    said.note_result(&backend.prepare().await);
+    said.note_result(&backend.server_time_ms().await);
+
+    let (id, lane, now) = (id(), LaneId::new("any"), TimestampMs(0));
+    said.note_result(&backend.promote_delayed(partition(&id), &lane, &id, now).await);
+    let (flow, edge, first) = (FlowId::new(), EdgeId::new(), AttemptIndex(0));
+    let args = ResolveDependencyArgs::new(
+        partition(&id),
+        flow,
+        id.clone(),
+        id,
+        edge,
+        lane,
+        first,
+        "success".into(),
+        now,
+    );
+    said.note_result(&backend.resolve_dependency(args).await);
+    said.note_result(&backend.shutdown_prepare(Duration::ZERO).await);
+}
+
+#[test]
+fn every_operation_counts_itself_and_says_no_content() {
+    let said = Said::default();
+    let metrics = said.during(async {
+        drop(ff_catalogue::samples());
+        call_the_rest(&said).await;
+    });
+    let is_counted = |name: &String| {
+        metrics.contains(&format!("ff_operations_total{{operation=\"{name}\",outcome="))
+    };
+    let operations = asynchronous_operations();
+    let uncounted: Vec<&String> = operations.iter().filter(|name| !is_counted(name)).collect();
+    assert!(uncounted.is_empty(), "{uncounted:?}");
+    said.assert_silent_about(&SAMPLED.map(|content| content.as_bytes().to_vec()));
 }
 
 #[test]
@@ -197,5 +314,5 @@ fn debug_shows_the_size_of_content() {
     said.note(Ending::Completed(Some(content())));
     let text = format!("{:?}", Ending::Completed(Some(content())));
     assert_eq!(text, "Completed(<16 bytes>)");
-    said.assert_silent_about("a result", MARK.as_bytes());
+    said.assert_silent_about(&[content()]);
 }

@@ -6,7 +6,8 @@ use std::fs;
 use flowfabric_sql::telemetry::{METRICS, MetricKind, SPANS};
 use serde_json::Value as Json;
 
-use super::root;
+use super::{product, root};
+use crate::metrics::metric;
 
 #[test]
 fn the_document_lists_every_metric_and_every_span() {
@@ -59,15 +60,7 @@ fn the_dashboard_names_metrics_and_labels_that_there_are() {
     for query in queries {
         let word = |c: char| c != '_' && !c.is_ascii_alphanumeric();
         for name in query.split(word).filter(|name| name.starts_with("ff_")) {
-            let metric = METRICS.iter().find(|metric| {
-                let rest = name.strip_prefix(metric.name);
-                let histogram = ["_bucket", "_sum", "_count"];
-                rest.is_some_and(|rest| match metric.kind {
-                    MetricKind::Histogram => histogram.contains(&rest),
-                    MetricKind::Counter | MetricKind::Gauge => rest.is_empty(),
-                })
-            });
-            let metric = metric.unwrap_or_else(|| panic!("there is no metric {name}: {query}"));
+            let metric = metric(name);
             shown.insert(metric.name);
 
             let grouped = query.split("by (").skip(1).filter_map(|rest| rest.split(')').next());
@@ -79,4 +72,62 @@ fn the_dashboard_names_metrics_and_labels_that_there_are() {
     for metric in &METRICS {
         assert!(shown.contains(metric.name), "the dashboard shows no {}", metric.name);
     }
+}
+
+/// Types that hold bytes which are no content, and are printed.
+const PRINTED: [(&str, &str); 6] = [
+    ("StreamCursor", "the place of a reader"),
+    ("GrantName", "the name of a row"),
+    ("DropLapsed", "the name of a row"),
+    ("Grant", "the name of a row"),
+    ("DueRow", "the name of a row"),
+    ("PlanRows", "hashes of keys"),
+];
+
+/// `Debug` is derived by `derive_more` where a type holds content, with `Hidden` for the content.
+#[test]
+fn no_derived_debug_prints_bytes() {
+    let mut found = Vec::new();
+    for (name, text) in product() {
+        let lines: Vec<&str> = text.lines().collect();
+        for (at, _) in lines.iter().enumerate().filter(|(_, line)| derives_debug(line)) {
+            let declared =
+                |line: &&str| ["struct ", "enum "].iter().any(|word| line.contains(word));
+            let from = at + 1 + lines[at + 1..].iter().position(|line| declared(&line)).unwrap();
+            let word = |c: char| c != '_' && !c.is_ascii_alphanumeric();
+            let mut words =
+                lines[from].split(word).skip_while(|word| !["struct", "enum"].contains(word));
+            let of = words.nth(1).unwrap();
+            if body(&lines[from..]).any(holds_bytes)
+                && !PRINTED.iter().any(|(named, _)| *named == of)
+            {
+                found.push(format!("{name}: {of}"));
+            }
+        }
+    }
+    assert!(found.is_empty(), "Debug shows their bytes: {found:#?}");
+}
+
+fn derives_debug(line: &str) -> bool {
+    let traits =
+        line.trim_start().strip_prefix("#[derive(").and_then(|rest| rest.strip_suffix(")]"));
+    traits.is_some_and(|traits| traits.split(", ").any(|name| name == "Debug"))
+}
+
+/// The lines of a declaration, to its end.
+fn body<'a>(lines: &'a [&str]) -> impl Iterator<Item = &'a str> {
+    let indent = lines[0].len() - lines[0].trim_start().len();
+    let end = lines.iter().position(|line| {
+        let is_end = line.len() - line.trim_start().len() == indent;
+        is_end && (line.trim() == "}" || line.trim_end().ends_with(';'))
+    });
+    lines[..=end.unwrap_or(0)].iter().copied()
+}
+
+fn holds_bytes(line: &str) -> bool {
+    let is_comment = line.trim_start().starts_with("//");
+    !is_comment
+        && ["Vec<u8>", "[u8]", "(pub Bytes)", ": Bytes", "(Bytes)"]
+            .iter()
+            .any(|bytes| line.contains(bytes))
 }
