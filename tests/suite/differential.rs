@@ -9,7 +9,6 @@ mod fleet;
 mod generator;
 mod grants;
 mod kind;
-mod leaks;
 mod money;
 mod operation;
 mod operator;
@@ -216,8 +215,6 @@ struct History {
     sides: [Side; 3],
     steps: Vec<Step>,
     answers: Vec<String>,
-    /// Changes an operation before it is done.
-    mark: Option<fn(&mut Operation)>,
     /// What was looked at last, and was equal.
     seen: BTreeMap<&'static str, Vec<Cells>>,
 }
@@ -227,7 +224,7 @@ impl History {
         let generator = Generator::new(seed);
         let sides = benches.map(|bench| Side::new(bench, generator.ids()));
         let (steps, answers, seen) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Self { seed, generator, sides, steps, answers, mark: None, seen }
+        Self { seed, generator, sides, steps, answers, seen }
     }
 
     async fn run(&mut self, tally: &mut Tally) -> Result<(), String> {
@@ -243,10 +240,7 @@ impl History {
             let now = self.sides[0].bench.clock.now();
             let (known, history) = (&known, &self.steps);
             let situation = Situation { now, held: &held, known, rows: &rows, history };
-            let mut step = self.generator.next(&situation);
-            if let Some(mark) = self.mark {
-                mark(&mut step.operation);
-            }
+            let step = self.generator.next(&situation);
             let belated =
                 step.repeated || step.operation.held().is_some_and(|lease| !held.contains(&lease));
             self.steps.push(step.clone());

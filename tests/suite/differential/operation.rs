@@ -353,11 +353,6 @@ impl Side {
         &self.handles[&held]
     }
 
-    /// Every handle that a claim gave.
-    pub(super) fn handles(&self) -> impl Iterator<Item = &Handle> {
-        self.handles.values()
-    }
-
     pub(super) fn answer<T: fmt::Debug>(&self, result: Result<T, EngineError>) -> String {
         match result {
             Ok(outcome) => format!("{outcome:?}"),

@@ -8,7 +8,6 @@ use ff_core::types::{SignalId, SuspensionId, TimestampMs, WaitpointId, Waitpoint
 use uuid::Uuid;
 
 use super::generator::Generator;
-use super::leaks::MARK;
 use super::operation::{Held, Operation, Side};
 
 /// A signal before it is known where it goes in.
@@ -105,7 +104,7 @@ impl Side {
             signal_category: "c".into(),
             source_type: "person".into(),
             source_identity: "ada".into(),
-            payload: Some([&[0, 255], MARK.as_bytes()].concat()),
+            payload: Some(vec![0, 255]),
             idempotency_key: sent.key.map(Into::into),
             dedup_ttl_ms: Some(5_000),
             resume_delay_ms: sent.delay,
