@@ -60,6 +60,7 @@
 //! # Features
 //! - `sqlite`, `postgres`, `memory`: the backends that [`open`] knows; the first two by default.
 //! - `cli`: the binary `ff`; by default. A library user turns it off.
+//! - `otel`: `ff` sends its spans to an OpenTelemetry collector.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
@@ -85,6 +86,7 @@ mod job;
 mod open;
 pub mod scanner;
 mod service;
+pub mod telemetry;
 #[cfg(feature = "memory")]
 pub mod testing;
 mod within;
@@ -120,7 +122,7 @@ pub use flow::{FlowSpec, FlowSpecError, NodeSpec};
 pub use handler::{ChangedSteps, Child, Context, Failure, OnChangedSteps, Signal};
 pub use job::{Job, Unreadable};
 pub use open::{OpenError, OpenOptions, Opening, Scheme, Tuning, open};
-pub use scanner::{ScannerConfig, ScannerReport, ScannerSupervisor};
+pub use scanner::{ScannerConfig, ScannerLiveness, ScannerReport, ScannerSupervisor};
 pub use service::{Service, ServiceBuilder};
 pub use within::{InTransaction, Within};
 pub use worker::{

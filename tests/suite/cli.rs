@@ -25,6 +25,7 @@ mod schema;
 mod stats;
 mod suspension;
 mod tail;
+mod telemetry;
 mod terminal;
 mod work;
 
@@ -164,7 +165,9 @@ const BOUND: Duration = Duration::from_secs(60);
 pub(crate) fn binary(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
     command.current_dir(directory).stdin(Stdio::null());
-    for variable in ["FF_DATABASE_URL", "FF_SCHEMA", "RUST_LOG", "CLICOLOR_FORCE", "COLUMNS"] {
+    for variable in
+        ["FF_DATABASE_URL", "FF_SCHEMA", "RUST_LOG", "CLICOLOR_FORCE", "COLUMNS", "TRACEPARENT"]
+    {
         command.env_remove(variable);
     }
     command.env("RUST_BACKTRACE", "0");

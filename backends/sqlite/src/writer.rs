@@ -13,6 +13,7 @@ use ff_core::EngineError;
 use ff_core::engine::{Bell, Commit, Topics};
 use ff_core::plan::Bindings;
 use ff_core::plan::facts::Answer;
+use ff_telemetry::BatchOf;
 use rusqlite::Connection;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::error::TryRecvError;
@@ -195,6 +196,7 @@ impl Task {
     }
 
     async fn group(&mut self, orders: Vec<Order>) {
+        ff_telemetry::batch(BatchOf::Transaction, orders.len());
         let plans: Vec<_> =
             orders.iter().map(|order| (&order.script.script, &order.bindings)).collect();
         let applied = apply_group(&mut self.connection, &plans).await;

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ff_telemetry::{BatchOf, observed};
 use futures_util::future::join_all;
 
 use super::budgeted::{claim_with_room, has_claimable, room_of_grants};
@@ -193,6 +194,7 @@ const SUPPORTS: Supports = {
     supports
 };
 
+#[observed]
 #[async_trait]
 impl<E: Executor> EngineBackend for E {
     async fn create_execution(
@@ -207,6 +209,7 @@ impl<E: Executor> EngineBackend for E {
         &self,
         batch: Vec<CreateExecutionArgs>,
     ) -> Vec<Result<CreateExecutionResult, EngineError>> {
+        ff_telemetry::batch(BatchOf::Submission, batch.len());
         join_all(batch.into_iter().map(|args| self.create_execution(args))).await
     }
 
@@ -565,6 +568,7 @@ impl<E: Executor> EngineBackend for E {
         flow_id: &FlowId,
         batch: Vec<CreateExecutionArgs>,
     ) -> Vec<Result<CreateExecutionResult, EngineError>> {
+        ff_telemetry::batch(BatchOf::Submission, batch.len());
         let partitions = self.partitions();
         let each = batch.into_iter().map(|args| async move {
             self.process_state().budgeted.note(args.policy.as_ref());
@@ -616,7 +620,7 @@ impl<E: Executor> EngineBackend for E {
         args: ResolveDependencyArgs,
     ) -> Result<ResolveDependencyOutcome, EngineError> {
         let by_hand = ByHand::new(&args)?;
-        Ok(by_hand.outcome(run(self, &by_hand.hop).await?)?)
+        by_hand.outcome(run(self, &by_hand.hop).await?)
     }
 
     async fn cascade_completion(
@@ -781,7 +785,11 @@ impl<E: Executor> EngineBackend for E {
         // A claim answers at once, so it can only be asked not to wait.
         input::absent("max_wait", policy.max_wait.filter(|wait| !wait.is_zero()).as_ref())?;
         let claim = Claim::new(self.backend_name().tag, lane, capabilities, policy, limit)?;
-        claim_with_room(self, claim).await
+        let handles = claim_with_room(self, claim).await?;
+        if !handles.is_empty() {
+            ff_telemetry::batch(BatchOf::Claim, handles.len());
+        }
+        Ok(handles)
     }
 
     async fn renew(&self, handle: &Handle) -> Result<LeaseRenewal, EngineError> {

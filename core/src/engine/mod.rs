@@ -42,6 +42,7 @@ mod run;
 mod scan_executor;
 mod schedules;
 mod steps;
+mod subject;
 mod subscribe;
 pub mod tail;
 mod timers;

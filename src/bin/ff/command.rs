@@ -28,6 +28,7 @@ use tokio::process::Command;
 use uuid::Uuid;
 
 use super::group::{EndingGroups, Finished, Group, Grouping, RunKey, Unfinished};
+use flowfabric_sql::telemetry::Traceparent;
 use flowfabric_sql::worker::{Ending, Run, Runner};
 
 use files::RunFiles;
@@ -226,6 +227,8 @@ impl Process {
             .envs(tag_variables(run))
             .env("FF_SUSPEND_FILE", files.suspension())
             .env("FF_SIGNALS_FILE", files.signals())
+            .env_remove("TRACEPARENT")
+            .envs(Traceparent::current().map(|trace| ("TRACEPARENT", trace.to_string())))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -37,8 +37,11 @@ mod limits;
 mod line;
 mod log;
 mod ls;
+mod metrics;
 mod migrate;
 mod next;
+#[cfg(feature = "otel")]
+mod otel;
 mod output;
 mod pages;
 mod priority;
@@ -288,15 +291,24 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
-    // Held to the end, so that the last lines of the log are written, too.
-    let _flush = log::start(arguments.global.log_format);
-
     let json = arguments.global.json;
     arguments.global.session.on_closed = arguments.command.on_closed();
 
-    let done = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    #[cfg(feature = "otel")]
+    let traces = runtime.as_ref().ok().and_then(|runtime| otel::provider(runtime.handle()));
+    // Held to the end, so that the last lines of the log are written, too.
+    let _flush = log::start(
+        arguments.global.log_format,
+        #[cfg(feature = "otel")]
+        traces.as_ref(),
+    );
+
+    let done = match runtime {
         Ok(runtime) => {
             let done = runtime.block_on(run_to_the_end(arguments));
+            #[cfg(feature = "otel")]
+            otel::flush(traces.as_ref());
             // A read of stdin that nothing ends must not hold the process.
             runtime.shutdown_background();
             done

@@ -22,6 +22,7 @@ use super::filter::span;
 use super::group::{EndingGroups, Grouping, Leftover};
 use super::ids::{DEFAULT_LANE, lane};
 use super::interrupt::Interrupts;
+use super::metrics::MetricsArguments;
 use super::retain::RetentionArguments;
 use super::watchdog::Watchdog;
 use flowfabric_sql::scanner::{ScannerConfig, ScannerSupervisor};
@@ -96,11 +97,13 @@ pub(super) struct Arguments {
     no_scanners: bool,
     #[command(flatten)]
     retention: RetentionArguments,
+    #[command(flatten)]
+    metrics: MetricsArguments,
     /// The command. It gets the payload on stdin and FF_EXECUTION_ID, FF_ATTEMPT_INDEX, FF_KIND,
     /// FF_LANE, FF_LEASE_EPOCH, FF_TAGS (a JSON object), FF_TAG_…, FF_SIGNALS_FILE and
-    /// FF_SUSPEND_FILE in its environment, and in a flow FF_FLOW_ID, FF_NODE and FF_UPSTREAM_FILE;
-    /// FF_DATABASE_URL, FF_SCHEMA and PGPASSWORD are removed. What it prints is the result. See
-    /// docs/commands.md.
+    /// FF_SUSPEND_FILE in its environment, in a flow FF_FLOW_ID, FF_NODE and FF_UPSTREAM_FILE, and
+    /// of a traced submission TRACEPARENT; FF_DATABASE_URL, FF_SCHEMA and PGPASSWORD are removed.
+    /// What it prints is the result. See docs/commands.md.
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
 }
@@ -159,6 +162,7 @@ pub(super) async fn run(global: &Global, mut arguments: Arguments) -> Result<(),
     #[cfg(target_os = "linux")]
     shut_out_commands();
 
+    let recording = arguments.metrics.begin().await?;
     let stop = watch::Sender::new(Stop::Not);
     stop_on_interrupts(stop.clone())?;
     // A worker that waits for work may start before its submitter. One that ends when the lane is
@@ -180,6 +184,8 @@ pub(super) async fn run(global: &Global, mut arguments: Arguments) -> Result<(),
     let scanning = ScannerConfig { retention_rules, ..ScannerConfig::default() };
     let mut scanners =
         (!arguments.no_scanners).then(|| ScannerSupervisor::spawn(Arc::clone(&engine), scanning));
+    let liveness = scanners.as_ref().map(ScannerSupervisor::liveness).unwrap_or_default();
+    let _serving = recording.map(|recording| recording.serve(Arc::clone(&engine), liveness));
     let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config);
     let mut working = pin!(worker.run(stop.subscribe()));
     let (worked, scanner_error) = tokio::select! {
@@ -198,12 +204,7 @@ pub(super) async fn run(global: &Global, mut arguments: Arguments) -> Result<(),
     // Every result is durable by now, whether or not the database closes cleanly.
     let _ = engine.shutdown_prepare(DATABASE_GRACE).await;
 
-    let report = worked.map_err(|error| match error {
-        WorkerError::Claim(_) => {
-            Failure::new(format!("claiming from {:?}: {error}", arguments.lane))
-        }
-        WorkerError::Broken { .. } | WorkerError::Unable { .. } => Failure::new(error.to_string()),
-    })?;
+    let report = worked.map_err(|error| work_failure(&arguments.lane, &error))?;
     print_report(global, &report)?;
     if let Some(error) = scanner_error {
         return Err(Failure::engine("the scanners cannot go on", &error));
@@ -218,6 +219,14 @@ fn shut_out_commands() {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::warn!(%error, "commands can read the variables of this worker");
+    }
+}
+
+/// The failure of a worker that could not go on.
+fn work_failure(lane: &str, error: &WorkerError) -> Failure {
+    match error {
+        WorkerError::Claim(_) => Failure::new(format!("claiming from {lane:?}: {error}")),
+        WorkerError::Broken { .. } | WorkerError::Unable { .. } => Failure::new(error.to_string()),
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use super::{Place, binary};
 
 /// The pages whose shell blocks run.
-pub(crate) const PAGES: [&str; 9] = [
+pub(crate) const PAGES: [&str; 10] = [
     "commands.md",
     "deployment.md",
     "doctor.md",
@@ -15,6 +15,7 @@ pub(crate) const PAGES: [&str; 9] = [
     "limits.md",
     "schedules.md",
     "security.md",
+    "telemetry.md",
     "tutorial.md",
     "unique.md",
 ];

@@ -19,6 +19,14 @@ fn operations(path: &str) -> BTreeSet<String> {
     text.lines().filter_map(declared).collect()
 }
 
+/// The operations that are observed: all that a caller awaits.
+pub(crate) fn asynchronous_operations() -> BTreeSet<String> {
+    let text = fs::read_to_string(root().join("core/src/engine/backend.rs")).unwrap();
+    let declared =
+        |line: &str| Some(line.strip_prefix("    async fn ")?.split(['(', '<']).next()?.to_owned());
+    text.lines().filter_map(declared).collect()
+}
+
 /// The default body of an operation answers `Unavailable`: one that is overridden is available.
 #[test]
 fn no_backend_leaves_an_operation_unavailable() {

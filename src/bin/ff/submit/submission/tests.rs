@@ -7,7 +7,7 @@ use super::*;
 use crate::output::OnClosed;
 
 fn defaults() -> Defaults {
-    Defaults { lane: "default".into(), namespace: "default".into() }
+    Defaults { lane: "default".into(), namespace: "default".into(), traceparent: None }
 }
 
 /// The fate of a line that is sent.
