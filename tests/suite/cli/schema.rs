@@ -23,7 +23,7 @@ fn resolved<'a>(schema: &'a Json, node: &'a Json) -> &'a Json {
     match node.get("$ref") {
         Some(reference) => {
             let name = reference.as_str().unwrap().strip_prefix("#/$defs/").unwrap();
-            resolved(schema, &schema["$defs"][name])
+            resolved(schema, &schema["$defs"][name.replace("%20", " ")])
         }
         None => node,
     }
