@@ -41,11 +41,12 @@ impl Bench {
     /// Does everything that takes content. Returns the tokens that came about.
     pub(super) async fn observe(&self, said: &Said) -> Vec<Vec<u8>> {
         self.submit_and_work(said).await;
-        let tokens = self.wait_for_signals(said).await;
-        self.change_keys(said).await;
-        self.tick(said).await;
         self.archive_all(said).await;
+        // A service installs the first key.
         self.serve(said).await;
+        self.change_keys(said).await;
+        let tokens = self.wait_for_signals(said).await;
+        self.tick(said).await;
         if !matches!(self.plain, PlainSql::Memory(_)) {
             self.work_within_transactions(said).await;
         }
@@ -117,7 +118,6 @@ impl Bench {
 
     /// Waits for a signal with content, after ones with tokens that are not its own.
     async fn wait_for_signals(&self, said: &Said) -> Vec<Vec<u8>> {
-        self.seed().await;
         let (backend, (id, handle)) = (&self.backend, self.leased_anew().await);
         let pending = backend.create_waitpoint(&handle, "b", Duration::from_secs(60)).await;
         let pending = said.answer(pending).unwrap();
@@ -152,7 +152,7 @@ impl Bench {
         let backend = &self.backend;
         let args = SeedWaitpointHmacSecretArgs::new("kid1", secret(2));
         said.note(&args);
-        said.answer(backend.seed_waitpoint_hmac_secret(args).await).unwrap();
+        said.refusal(backend.seed_waitpoint_hmac_secret(args).await);
         for (kid, key) in [("kid2", secret(2)), ("kid3", MARK.to_owned())] {
             let args = RotateWaitpointHmacSecretAllArgs::new(kid, key, 1_000);
             said.note(&args);
