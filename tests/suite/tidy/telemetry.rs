@@ -93,7 +93,7 @@ fn no_derived_debug_prints_bytes() {
         for (at, _) in lines.iter().enumerate().filter(|(_, line)| derives_debug(line)) {
             let declared =
                 |line: &&str| ["struct ", "enum "].iter().any(|word| line.contains(word));
-            let from = at + 1 + lines[at + 1..].iter().position(|line| declared(&line)).unwrap();
+            let from = at + 1 + lines[at + 1..].iter().position(declared).unwrap();
             let word = |c: char| c != '_' && !c.is_ascii_alphanumeric();
             let mut words =
                 lines[from].split(word).skip_while(|word| !["struct", "enum"].contains(word));
