@@ -86,6 +86,7 @@ mod job;
 mod open;
 pub mod scanner;
 mod service;
+pub mod signing;
 pub mod telemetry;
 #[cfg(feature = "memory")]
 pub mod testing;

@@ -20,14 +20,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ff_core::EngineError;
 use ff_core::backend::FailureClass;
-use ff_core::contracts::SeedWaitpointHmacSecretArgs;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::types::TimestampMs;
 use process_wrap::tokio::{ChildWrapper, CommandWrap};
 use tokio::process::Command;
-use uuid::Uuid;
 
 use super::group::{EndingGroups, Finished, Group, Grouping, RunKey, Unfinished};
+use flowfabric_sql::signing::ensure_key;
 use flowfabric_sql::telemetry::Traceparent;
 use flowfabric_sql::worker::{Ending, Run, Runner};
 
@@ -136,20 +135,13 @@ impl CommandRunner {
             Err(message) => return Ending::Failed { message, class: FailureClass::Permanent },
         };
         let seeded = async {
-            self.seed_key().await?;
+            ensure_key(self.engine.as_ref(), "work").await?;
             now(&self.engine).await
         };
         match seeded.await {
             Ok(now) => Ending::Suspended(file.args(now)),
             Err(error) => unreadable(&error),
         }
-    }
-
-    /// Installs a random key for the tokens of waitpoints, where there is none.
-    async fn seed_key(&self) -> Result<(), EngineError> {
-        let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        let args = SeedWaitpointHmacSecretArgs::new("work", secret);
-        self.engine.seed_waitpoint_hmac_secret(args).await.map(drop)
     }
 }
 
