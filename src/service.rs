@@ -6,7 +6,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ff_core::EngineError;
 use ff_core::backend::CapabilitySet;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::types::{LaneId, WorkerId, WorkerInstanceId};
