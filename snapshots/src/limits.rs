@@ -57,10 +57,8 @@ impl Scene {
             self.sample("delay", "with a permit", async |b| b.delay(&handle, later).await);
         }
         self.ended_with_a_permit();
-        self.resumed_with_a_key("both bounds");
+        self.resumed_with_a_key();
         self.lapsed_with_a_key();
-        self.claimed_within_one_bound();
-        self.granted_with_a_key();
         self.pass(10_000);
         self.sample("scan", "limit cell expiry", async |b| {
             b.scan(Scan::LimitCellExpiry, 100).await
@@ -109,31 +107,8 @@ impl Scene {
         }
     }
 
-    /// Claims where a limit has one bound of the two: only what is taken of that one is written.
-    fn claimed_within_one_bound(&mut self) {
-        let limit = || SetLimitArgs::new(KEY, "operator");
-        for (bound, limit) in [
-            ("so many at once", limit().with_running(99)),
-            ("so many in a time", limit().with_rate(RateLimit::new(99, 1_000))),
-        ] {
-            let _ = now(self.backend.set_limit(limit));
-            // Later than what a process remembers of limits.
-            self.pass(10_000);
-            self.submit(|args| args.policy = Some(keyed()));
-            self.sample("claim", format!("with a key of a limit: {bound}"), async |b| {
-                b.claim(&lane(), &capabilities(), worker()).await
-            });
-            self.submit(|args| args.policy = Some(keyed()));
-            self.submit(|args| args.policy = Some(keyed()));
-            self.sample("claim_many", format!("with a key of a limit: {bound}"), async |b| {
-                b.claim_many(&lane(), &capabilities(), worker(), 2).await
-            });
-            self.resumed_with_a_key(bound);
-        }
-    }
-
     /// Executions that were suspended: their claims take permits again.
-    fn resumed_with_a_key(&mut self, bounds: &str) {
+    fn resumed_with_a_key(&mut self) {
         self.seed_key();
         for by_grant in [false, true] {
             let Some((id, handle)) = self.held(Some(keyed())) else { return };
@@ -145,8 +120,7 @@ impl Scene {
 
             if by_grant {
                 let token = self.token(&id);
-                let case = format!("with a key of a limit: {bounds}");
-                self.sample("claim_from_resume_grant", case, async |b| {
+                self.sample("claim_from_resume_grant", "with a key of a limit", async |b| {
                     b.claim_from_resume_grant(token).await
                 });
                 continue;
@@ -162,8 +136,7 @@ impl Scene {
                 remaining_attempt_timeout_ms: None,
                 now: self.at(),
             };
-            let case = format!("with a key of a limit: {bounds}");
-            self.sample("claim_resumed_execution", case, async |b| {
+            self.sample("claim_resumed_execution", "with a key of a limit", async |b| {
                 b.claim_resumed_execution(args).await
             });
         }
@@ -179,7 +152,9 @@ impl Scene {
     }
 
     /// Grants of executions with keys: redeeming them takes permits.
-    fn granted_with_a_key(&mut self) {
+    pub(super) fn limited_grants(&mut self) {
+        let limit = SetLimitArgs::new(KEY, "operator").with_running(9);
+        let _ = now(self.backend.set_limit(limit.with_rate(RateLimit::new(10, 1_000))));
         let (case, offered) = ("with a key of a limit", capabilities().tokens);
         let (id, at) = (self.submit(|args| args.policy = Some(keyed())), self.at());
         let issued = grant(&id, &offered, at);

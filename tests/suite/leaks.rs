@@ -172,6 +172,7 @@ async fn call_the_rest(said: &Said) {
     said.answer(backend.ping().await).unwrap();
     said.answer(backend.prepare().await).unwrap();
     said.answer(backend.server_time_ms().await).unwrap();
+    said.answer(backend.database_report().await).unwrap();
 
     let (id, lane, now) = (id(), LaneId::new("any"), TimestampMs(0));
     let _ = said.answer(backend.promote_delayed(partition(&id), &lane, &id, now).await);

@@ -1,6 +1,6 @@
 //! Random histories of budgets, estimates, quotas and limits by key: by sixteen callers at once, no
-//! limit is exceeded, every report counts once and nothing stays held or reserved, also when their process is killed;
-//! one after the other, every database holds the same rows.
+//! limit is exceeded, every report counts once and nothing stays held or reserved, also when their
+//! process is killed; one after the other, every database holds the same rows.
 //!
 //! `FF_MONEY=10000` makes that many operations, `FF_SEED=17` draws others.
 

@@ -69,6 +69,7 @@ mod table;
 mod tail;
 mod trim;
 mod tuning;
+mod usage;
 mod view;
 mod waitpoints;
 mod watchdog;
@@ -77,7 +78,6 @@ mod work;
 mod workers;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -85,12 +85,10 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use exit::Exit;
 use failure::Failure;
 use global::Global;
 use interrupt::Interrupts;
 use output::OnClosed;
-use shown::Shown;
 
 /// The time that a stopped command gets to end.
 const STOP_GRACE: Duration = Duration::from_millis(500);
@@ -289,7 +287,7 @@ impl Command {
 fn main() -> ExitCode {
     let mut arguments = match parse(std::env::args_os()) {
         Ok(arguments) => arguments,
-        Err(error) => return usage(&error),
+        Err(error) => return usage::report(&error),
     };
     let json = arguments.global.json;
     arguments.global.session.on_closed = arguments.command.on_closed();
@@ -444,32 +442,6 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::DemoTask => demo::task::run(),
         Command::WatchGroups(arguments) => watchdog::run(arguments).await,
     }
-}
-
-/// Reports the end of parsing: help and version on stdout, wrong usage on stderr, in JSON if asked
-/// for.
-fn usage(error: &clap::Error) -> ExitCode {
-    // The line was not understood, so --json is looked for by hand; after `--` it is a command's.
-    if error.use_stderr()
-        && std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json")
-    {
-        let text = error.to_string();
-        // After the first blank line come hints for people.
-        let text = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
-        Failure::usage(text).report(true);
-        return ExitCode::from(Exit::Wrong.code());
-    }
-
-    if !error.use_stderr() {
-        // Nothing can be done about a closed terminal.
-        let _ = error.print();
-        return ExitCode::SUCCESS;
-    }
-
-    for line in error.to_string().lines() {
-        let _ = writeln!(io::stderr(), "{}", Shown::from(line));
-    }
-    ExitCode::from(Exit::Wrong.code())
 }
 
 #[cfg(test)]

@@ -111,13 +111,13 @@ impl Schedule {
         }
     }
 
-    /// The executions of which every limit has room, and the tokens of those that have none.
+    /// The executions by the room in their limits.
     fn within_limits<'a>(
         &self,
         rows: Vec<&'a Row>,
         facts: &Facts,
         now: TimestampMs,
-    ) -> Result<Answered<(Vec<&'a Row>, Vec<String>)>, EngineError> {
+    ) -> Result<Answered<Sorted<'a>>, EngineError> {
         let mut asking_rows = Vec::with_capacity(rows.len());
         for row in rows {
             let required = row.read(exec_core::required_capabilities)?;
@@ -140,7 +140,7 @@ impl Schedule {
             }
             full.extend(shortages.iter().map(|shortage| limit_token(shortage.key())));
         }
-        Ok(Answered::Yes((open, full.into_iter().collect())))
+        Ok(Answered::Yes(Sorted { open, full: full.into_iter().collect() }))
     }
 
     /// The plan that reserves that execution, and the grant.
@@ -190,12 +190,12 @@ impl Transition for Schedule {
             return Ok(Step::Read(named.queries()));
         };
         let rows = with_room(rows, &full)?;
-        let (rows, full) = match self.within_limits(rows, facts, ctx.now)? {
+        let Sorted { open, full } = match self.within_limits(rows, facts, ctx.now)? {
             Answered::Yes(sorted) => sorted,
             Answered::NotYet(queries) => return Ok(Step::Read(queries)),
         };
 
-        let Some(candidate) = chosen(&rows, facts.refusals(), ctx) else {
+        let Some(candidate) = chosen(&open, facts.refusals(), ctx) else {
             let none = Scheduled::Ended(ClaimForWorkerOutcome::no_work());
             return Ok(Step::Answer(if full.is_empty() { none } else { Scheduled::Full(full) }));
         };
@@ -206,6 +206,14 @@ impl Transition for Schedule {
             Then::Answer(Scheduled::Ended(ClaimForWorkerOutcome::granted(grant))),
         ))
     }
+}
+
+/// Listed executions by the room in their limits.
+struct Sorted<'a> {
+    /// Those with room in every limit.
+    open: Vec<&'a Row>,
+    /// The tokens of the limits without room.
+    full: Vec<String>,
 }
 
 fn key_of(row: &Row) -> Result<ExecutionKey, EngineError> {

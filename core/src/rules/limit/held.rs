@@ -40,7 +40,7 @@ impl Holdings {
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for a text that cannot be stored.
-    pub fn taken(&self, at: TimestampMs) -> Result<Vec<Mutation>, EngineError> {
+    pub fn taken(&self, at: TimestampMs) -> Result<[Mutation; 2], EngineError> {
         let permit = |(key, permit): &(LimitKey, i64)| json!({ "partition": key.partition, "key": key.text, "permit": permit });
         let cell = |cell: &Cell| {
             let Cell { key, rate, number, expires_at } = cell;
@@ -69,16 +69,10 @@ impl Holdings {
             limit_cell::execution_id.with_expr(exec_core::execution_id.of(CORE)),
             limit_cell::expires_at_ms.with_expr(item_number("expires")),
         ];
-        let mut changes = Vec::new();
-        for (table, taken, row) in
-            [(limit_permit::REF, permits, permit), (limit_cell::REF, cells, cell)]
-        {
-            // Most keys have one bound of the two, and a statement without rows costs, too.
-            if !taken.is_empty() {
-                changes.push(Mutation::insert_each(table, items(&taken)?, row, OnConflict::Refuse));
-            }
-        }
-        Ok(changes)
+        Ok([
+            Mutation::insert_each(limit_permit::REF, items(&permits)?, permit, OnConflict::Refuse),
+            Mutation::insert_each(limit_cell::REF, items(&cells)?, cell, OnConflict::Refuse),
+        ])
     }
 }
 
