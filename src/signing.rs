@@ -3,6 +3,7 @@
 use ff_core::EngineError;
 use ff_core::contracts::SeedWaitpointHmacSecretArgs;
 use ff_core::engine_backend::EngineBackend;
+use ff_core::engine_error::ValidationKind;
 use uuid::Uuid;
 
 /// Installs a random key named `kid`, where none signs yet: an execution that waits for a signal
@@ -15,7 +16,7 @@ pub async fn ensure_key(engine: &dyn EngineBackend, kid: &str) -> Result<(), Eng
     let args = SeedWaitpointHmacSecretArgs::new(kid, secret);
     match engine.seed_waitpoint_hmac_secret(args).await {
         // A name and a secret that are valid are refused for one reason: another key signs.
-        Ok(_) | Err(EngineError::Validation { .. }) => Ok(()),
+        Ok(_) | Err(EngineError::Validation { kind: ValidationKind::InvalidInput, .. }) => Ok(()),
         Err(error) => Err(error),
     }
 }

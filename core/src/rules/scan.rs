@@ -446,8 +446,7 @@ impl Due {
 }
 
 fn execution(row: &Row, due: Col<Option<i64>>) -> Result<Overdue, EngineError> {
-    let partition = row.read(exec_core::partition_key)?;
-    let key = ExecutionKey { partition, uuid: row.read(exec_core::execution_id)? };
+    let key = ExecutionKey::in_row(row)?;
     Ok(Overdue { row: DueRow::Execution(key), since: row.read(due)? })
 }
 

@@ -24,6 +24,7 @@ use ff_core::engine_backend::EngineBackend;
 use ff_core::types::TimestampMs;
 use process_wrap::tokio::{ChildWrapper, CommandWrap};
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 
 use super::group::{EndingGroups, Finished, Group, Grouping, RunKey, Unfinished};
 use flowfabric_sql::signing::ensure_key;
@@ -63,6 +64,8 @@ pub(super) struct CommandRunner {
     pub(super) streaming: Streaming,
     /// The time after which a command that cannot run now runs again.
     pub(super) snooze: Duration,
+    /// Set once there is a key for the tokens of waitpoints.
+    pub(super) has_key: OnceCell<()>,
 }
 
 /// A command as a process.
@@ -135,7 +138,7 @@ impl CommandRunner {
             Err(message) => return Ending::Failed { message, class: FailureClass::Permanent },
         };
         let seeded = async {
-            ensure_key(self.engine.as_ref(), "work").await?;
+            self.has_key.get_or_try_init(|| ensure_key(self.engine.as_ref(), "work")).await?;
             now(&self.engine).await
         };
         match seeded.await {

@@ -179,6 +179,7 @@ pub(super) async fn run(global: &Global, mut arguments: Arguments) -> Result<(),
         directory,
         streaming: if arguments.stream { Streaming::Frames } else { Streaming::Off },
         snooze: Duration::from_millis(arguments.snooze.unsigned_abs()),
+        has_key: tokio::sync::OnceCell::new(),
     };
 
     let scanning = ScannerConfig { retention_rules, ..ScannerConfig::default() };

@@ -193,10 +193,7 @@ impl Transition for Candidates {
 
 fn candidate(row: &Row) -> Result<Candidate, EngineError> {
     let required = row.read(exec_core::required_capabilities)?;
-    let execution = ExecutionKey {
-        partition: row.read(exec_core::partition_key)?,
-        uuid: row.read(exec_core::execution_id)?,
-    };
+    let execution = ExecutionKey::in_row(row)?;
     Ok(Candidate {
         key: execution,
         reserves: required.contains(&token(ESTIMATES)),

@@ -121,7 +121,7 @@ impl Schedule {
         let mut asking_rows = Vec::with_capacity(rows.len());
         for row in rows {
             let required = row.read(exec_core::required_capabilities)?;
-            asking_rows.push((asking(key_of(row)?, &required, row)?, row));
+            asking_rows.push((asking(ExecutionKey::in_row(row)?, &required, row)?, row));
         }
         let keys: BTreeSet<&String> = asking_rows.iter().flat_map(|(of, _)| &of.keys).collect();
         let keys = keys.into_iter().cloned().collect();
@@ -150,7 +150,7 @@ impl Schedule {
         signing: Option<&TokenKey>,
         at: TimestampMs,
     ) -> Result<(Plan, ClaimGrant), EngineError> {
-        let key = key_of(candidate)?;
+        let key = ExecutionKey::in_row(candidate)?;
         let until = self.grantee.until(at);
         let name = GrantName::new(self.tag, GrantKind::Claim, &key, &self.grantee, until, signing);
 
@@ -214,13 +214,6 @@ struct Sorted<'a> {
     open: Vec<&'a Row>,
     /// The tokens of the limits without room.
     full: Vec<String>,
-}
-
-fn key_of(row: &Row) -> Result<ExecutionKey, EngineError> {
-    Ok(ExecutionKey {
-        partition: row.read(exec_core::partition_key)?,
-        uuid: row.read(exec_core::execution_id)?,
-    })
 }
 
 /// The budgets of these executions. A row that an older engine wrote names them in its raw fields

@@ -79,8 +79,10 @@ impl Surroundings {
         engine: &Arc<dyn EngineBackend>,
         run: &Run,
     ) -> Result<Self, EngineError> {
-        let signals = engine.observe_signals(&run.handle).await?;
-        let flow_id = engine.resolve_execution_flow_id(&run.execution_id).await?;
+        let (signals, flow_id) = tokio::try_join!(
+            engine.observe_signals(&run.handle),
+            engine.resolve_execution_flow_id(&run.execution_id),
+        )?;
         let upstream = match &flow_id {
             Some(flow_id) => upstream(engine, flow_id, &run.execution_id).await?,
             None => BTreeMap::new(),
