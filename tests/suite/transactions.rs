@@ -6,16 +6,18 @@ mod wakes;
 
 use std::path::Path;
 
+use ff_backend_postgres::PostgresBackend;
 use ff_core::EngineError;
 use ff_core::contracts::CreateExecutionResult;
 use ff_core::engine::transaction_conflict;
 use ff_core::engine_error::{ContentionKind, StoreClass};
+use ff_core::partition::PartitionConfig;
 use ff_core::state::PublicState;
 use flowfabric_sql::{Client, InTransaction, Job, JobError, Within};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use sqlx::postgres::PgPool;
+use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::sqlite::SqlitePool;
 use sqlx::{Postgres, Sqlite, Transaction};
 
@@ -24,6 +26,9 @@ use crate::bench::{assert_not_active, assert_refused, id};
 use crate::conformance::fence::complete_args;
 use crate::plain::{Cells, PlainSql};
 use crate::suspended::{RESUMABLE, Target};
+
+const ELSEWHERE: &str = "validation: InvalidInput: transaction: its database or search_path does \
+                         not lead to the engine's tables";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Charge(u32);
@@ -399,12 +404,10 @@ fn a_transaction_elsewhere_is_refused() {
     crate::backends::run(crate::backends::postgres_copy(), |bench| {
         Box::pin(async move {
             let engine = bench.backend.as_ref();
-            let lost = "validation: InvalidInput: transaction: its database or search_path does not \
-                        lead to the engine's tables";
             let elsewhere = PgPool::connect(&postgres_url()).await.unwrap();
             let mut own = elsewhere.begin().await.unwrap();
             let refused = own.within(engine).unwrap().create_execution(bench.args(&id())).await;
-            assert_refused(refused, lost);
+            assert_refused(refused, ELSEWHERE);
             // It can still be used.
             let one: i32 = sqlx::query_scalar("SELECT 1").fetch_one(&mut *own).await.unwrap();
             assert_eq!(one, 1);
@@ -413,7 +416,7 @@ fn a_transaction_elsewhere_is_refused() {
             let mut own = postgres_pool(&bench).begin().await.unwrap();
             sqlx::raw_sql("SET LOCAL search_path = pg_temp").execute(&mut *own).await.unwrap();
             let refused = own.within(engine).unwrap().create_execution(bench.args(&id())).await;
-            assert_refused(refused, lost);
+            assert_refused(refused, ELSEWHERE);
             own.rollback().await.unwrap();
 
             let other = SqlitePool::connect("sqlite::memory:").await.unwrap();
@@ -436,6 +439,46 @@ fn a_transaction_elsewhere_is_refused() {
             assert_refused(refused, detail);
             drop(within);
             own.commit().await.unwrap();
+        })
+    });
+}
+
+#[test]
+fn a_place_that_is_not_known_is_no_reason_to_accept_another() {
+    crate::backends::run(crate::backends::postgres_copy(), |bench| {
+        Box::pin(async move {
+            // A twin has the same tables in a schema of the same name.
+            let twin = crate::backends::postgres_copy().await;
+            let (here, there) = (postgres_pool(&bench), postgres_pool(&twin));
+            let one = PgPoolOptions::new().max_connections(1);
+            let pool = one.connect_with((*here.connect_options()).clone()).await.unwrap();
+            let last = pool.begin().await.unwrap();
+            let engine = PostgresBackend::from_pool(pool, PartitionConfig::default());
+
+            // The engine's only connection is taken, so it cannot look where its tables are.
+            for pool in [here, there] {
+                let mut own = pool.begin().await.unwrap();
+                let mut within = own.within(engine.as_ref()).unwrap();
+                let error = within.create_execution(bench.args(&id())).await.unwrap_err();
+                assert!(matches!(error, EngineError::ResourceExhausted { .. }), "{error}");
+                drop(within);
+                own.rollback().await.unwrap();
+            }
+            last.rollback().await.unwrap();
+
+            let mut own = there.begin().await.unwrap();
+            let mut within = own.within(engine.as_ref()).unwrap();
+            assert_refused(within.create_execution(bench.args(&id())).await, ELSEWHERE);
+            drop(within);
+            own.rollback().await.unwrap();
+
+            // Once it knows, it needs no connection for that.
+            let mut last = engine.pool().begin().await.unwrap();
+            let mut within = last.within(engine.as_ref()).unwrap();
+            within.create_execution(bench.args(&id())).await.unwrap();
+            drop(within);
+            last.commit().await.unwrap();
+            twin.tear_down().await;
         })
     });
 }

@@ -65,13 +65,15 @@ impl PostgresBackend {
         Ok(backend)
     }
 
-    /// Connects, and measures the database's clock. Applies no migrations.
+    /// Connects, measures the database's clock and notes where its tables are. Applies no
+    /// migrations.
     ///
     /// # Errors
     /// `Transport` when the URL cannot be read or the database not be reached.
     pub async fn open(options: PostgresOptions) -> Result<Arc<Self>, EngineError> {
-        let pool = options.open_pool().await?;
+        let (pool, place) = options.open_pool().await?;
         let backend = Self::over(pool, options);
+        backend.note(place);
         backend.measure_clock().await?;
         backend.keeper.start();
         Ok(Arc::new(backend))
@@ -133,8 +135,8 @@ impl PostgresBackend {
         }
     }
 
-    /// Measures the database's clock and checks the session's settings in the background, if the
-    /// backend still exists by then.
+    /// Measures the database's clock and looks around in the background, if the backend still
+    /// exists by then.
     pub(crate) fn look_around_soon(self: &Arc<Self>) {
         let measured: Weak<Self> = Arc::downgrade(self);
         tokio::spawn(async move {
@@ -145,6 +147,9 @@ impl PostgresBackend {
             }
             if let Err(error) = backend.check_parameters().await {
                 tracing::debug!(%error, "the session's settings could not be read");
+            }
+            if let Err(error) = backend.find_place().await {
+                tracing::debug!(%error, "the place of the tables could not be read");
             }
         });
     }
@@ -308,16 +313,17 @@ impl Executor for PostgresBackend {
         };
 
         let admission = migrate::admit(&self.pool, &options, opening).await.map_err(failed)?;
-        if admission == Admission::Ready {
+        let applied = match admission {
+            Admission::Ready => Vec::new(),
+            Admission::Migrate => {
+                migrate::migrate(&self.pool, &options).await.map_err(failed)?.applied
+            }
+        };
+        self.find_place().await.map_err(|error| error.into_engine(self.options.max_connections))?;
+        if applied.is_empty() {
             return Ok(PrepareOutcome::NoOp);
         }
-
-        let report = migrate::migrate(&self.pool, &options).await.map_err(failed)?;
-        if report.applied.is_empty() {
-            Ok(PrepareOutcome::NoOp)
-        } else {
-            Ok(PrepareOutcome::applied(format!("migrations: {}", report.applied.join(", "))))
-        }
+        Ok(PrepareOutcome::applied(format!("migrations: {}", applied.join(", "))))
     }
 
     async fn close_within(&self, grace: Duration) -> Result<(), EngineError> {

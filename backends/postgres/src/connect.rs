@@ -21,6 +21,7 @@ use crate::migrate::SchemaName;
 use crate::parameters;
 use crate::session::Protocol;
 use crate::url;
+use crate::within::Place;
 
 /// The number of prepared statements that a connection keeps: more than there are shapes.
 const STATEMENT_CACHE: usize = 512;
@@ -228,11 +229,12 @@ impl PostgresOptions {
         if self.unnamed_statements { Protocol::Unnamed } else { Protocol::Named }
     }
 
-    /// Opens a pool, after one connection has shown that it reaches the database.
+    /// Opens a pool, after one connection has shown that it reaches the database, and where its
+    /// names lead there.
     ///
     /// # Errors
     /// `Transport` when the URL cannot be read or the database not be reached.
-    pub(crate) async fn open_pool(&self) -> Result<PgPool, EngineError> {
+    pub(crate) async fn open_pool(&self) -> Result<(PgPool, Place), EngineError> {
         let failed = |error| PostgresError::read(error).into_engine(self.max_connections);
         let connect = self.parse().map_err(failed)?;
 
@@ -240,10 +242,11 @@ impl PostgresOptions {
         let first = tokio::time::timeout(self.acquire_timeout, connect.connect()).await;
         let mut first = first.map_err(|_| failed(sqlx::Error::PoolTimedOut))?.map_err(failed)?;
         parameters::check(&mut first).await.map_err(failed)?;
+        let place = Place::of(&mut first).await.map_err(failed)?;
 
         // The pool makes its own connections, so an error here does not matter.
         let _ = first.close().await;
-        Ok(self.pool_options().connect_lazy_with(connect))
+        Ok((self.pool_options().connect_lazy_with(connect), place))
     }
 
     fn pool_options(&self) -> PgPoolOptions {

@@ -5,6 +5,7 @@
 //! savepoint cannot be opened, and what the caller sends then would commit by itself.
 
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ff_core::EngineError;
@@ -22,8 +23,12 @@ use crate::backend::PostgresBackend;
 use crate::bind;
 use crate::error::PostgresError;
 use crate::reader::decode;
-use crate::session::Protocol;
+use crate::session::{Protocol, Session};
 use crate::statements::around;
+
+/// How long an operation waits for a connection that tells where the engine's tables are, while
+/// the caller's transaction holds locks.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// The place that a session's names lead to: the database and the first table, by their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +38,11 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// The place of that session.
+    pub(crate) async fn of(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        Self::read(&sqlx::raw_sql(around::place()).fetch_one(connection).await?)
+    }
+
     fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
         Ok(Self { database: row.try_get(0)?, table: row.try_get(1)? })
     }
@@ -56,29 +66,34 @@ impl PostgresBackend {
         Within::new(session, self.share())
     }
 
+    /// Reads and notes the place of the tables. Best done early: a transaction of the caller may
+    /// hold the pool's last connection when the place is asked for.
+    pub(crate) async fn find_place(&self) -> Result<Place, PostgresError> {
+        let mut session = Session::new(self.keeper.connections.clone());
+        let read = Place::of(session.connection().await?).await.map_err(PostgresError::read);
+        let place = read.inspect_err(|error| session.judge(error))?;
+        self.note(place);
+        Ok(place)
+    }
+
     /// Notes the place of the tables, if there are tables yet.
-    async fn note_place(&self, connection: &mut PgConnection) {
-        let told = sqlx::raw_sql(around::place()).fetch_one(connection).await;
-        if let Ok(place) = told.and_then(|row| Place::read(&row)) {
-            *self.place.lock().unwrap_or_else(PoisonError::into_inner) =
-                place.table.is_some().then_some(place);
-        }
+    pub(crate) fn note(&self, place: Place) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) =
+            place.table.is_some().then_some(place);
     }
 
-    fn own_place(&self) -> Option<Place> {
-        *self.place.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// True if that is the place of the tables, as far as is known. It is looked for where it is
-    /// not known or seems to be another, since tables may be new; but not if the pool has no
-    /// connection to spare, since the transaction may hold the last.
-    async fn is_own_place(&self, place: Option<Place>) -> bool {
-        if self.own_place().is_none_or(|own| Some(own) != place)
-            && let Some(mut connection) = self.pool().try_acquire()
-        {
-            self.note_place(&mut connection).await;
+    /// True if that is the place of the tables. It is looked for where none is noted or another is,
+    /// since tables may be new. Fails if the pool has no connection for that, since the transaction
+    /// may hold the last: a place that is not known is no reason to accept another.
+    async fn is_own_place(&self, place: Place) -> Result<bool, PostgresError> {
+        let noted = *self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted == Some(place) {
+            return Ok(true);
         }
-        self.own_place().is_none_or(|own| Some(own) == place)
+
+        let found = tokio::time::timeout(PATIENCE, self.find_place()).await;
+        let own = found.unwrap_or(Err(PostgresError::read(sqlx::Error::PoolTimedOut)))?;
+        Ok(own == place)
     }
 
     /// The engine's error for a failure of a statement in the caller's transaction. Nothing there
@@ -110,15 +125,20 @@ impl CallersSession<'_> {
 
         self.count();
         let told = sqlx::raw_sql(around::open_and_place()).fetch_all(&mut *self.connection).await;
-        let place = told.and_then(|rows| rows.first().map(Place::read).transpose());
-        let place = place.map_err(|error| self.backend.failure(PostgresError::read(error)))?;
-        if !self.backend.is_own_place(place).await {
-            self.control(around::release(Topics::NONE)).await?;
-            return Err(elsewhere());
-        }
-
-        self.is_placed = true;
-        Ok(())
+        let failed = |error| self.backend.failure(error);
+        let place = told
+            .and_then(|rows| Place::read(rows.first().ok_or(sqlx::Error::RowNotFound)?))
+            .map_err(|error| failed(PostgresError::read(error)))?;
+        let refusal = match self.backend.is_own_place(place).await {
+            Ok(true) => {
+                self.is_placed = true;
+                return Ok(());
+            }
+            Ok(false) => elsewhere(),
+            Err(error) => failed(error),
+        };
+        self.control(around::release(Topics::NONE)).await?;
+        Err(refusal)
     }
 
     /// Undoes what was done since the savepoint, and releases it. A transaction that cannot do so

@@ -12,7 +12,8 @@ use crate::connect::PostgresOptions;
 /// `Unavailable` when the configuration names another kind of database, `Transport` when the
 /// database cannot be reached.
 pub async fn build_pool(config: &BackendConfig) -> Result<PgPool, EngineError> {
-    PostgresOptions::from_config(config.clone())?.open_pool().await
+    let (pool, _) = PostgresOptions::from_config(config.clone())?.open_pool().await?;
+    Ok(pool)
 }
 
 /// As [`build_pool`], from the connection alone.
