@@ -24,7 +24,7 @@ pub(crate) use by_hand::HandCaller;
 /// The payload where none is asked for.
 pub const PAYLOAD: &[u8] = b"{\"n\":1}";
 
-/// The executions in one call of a batch.
+/// The executions in one call of a batch where no other number is asked for.
 pub(crate) const BATCH: usize = 100;
 
 /// The load of one caller.
@@ -33,6 +33,8 @@ pub(crate) struct Load {
     pub(crate) scenario: Scenario,
     pub(crate) lane: LaneId,
     pub(crate) payload: Arc<[u8]>,
+    /// The executions in one call, where a call has several.
+    pub(crate) batch: usize,
     /// The number of the caller, from 0.
     pub(crate) caller: usize,
     /// Held by the caller that dispatches events: a process has one scanner.
@@ -41,8 +43,8 @@ pub(crate) struct Load {
 
 impl Load {
     /// The load of the first caller.
-    pub(crate) fn new(scenario: Scenario, lane: LaneId, payload: &[u8]) -> Self {
-        Self { scenario, lane, payload: payload.into(), caller: 0, scanner: Arc::default() }
+    pub(crate) fn new(scenario: Scenario, lane: LaneId, payload: &[u8], batch: usize) -> Self {
+        Self { scenario, lane, payload: payload.into(), batch, caller: 0, scanner: Arc::default() }
     }
 
     /// The load of another caller. Where callers must not meet, it has a lane of its own.
@@ -112,7 +114,7 @@ pub async fn run(
     time: Duration,
 ) -> Result<Side, BenchError> {
     prepare(engine.as_ref(), scenario).await?;
-    let load = Load::new(scenario, lane.clone(), PAYLOAD);
+    let load = Load::new(scenario, lane.clone(), PAYLOAD, BATCH);
     let caller = |caller| EngineCaller::new(Arc::clone(engine), load.of_caller(caller));
 
     let times = Times { warm_up: Duration::ZERO, counted: time };

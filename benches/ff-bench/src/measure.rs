@@ -41,8 +41,12 @@ pub struct Settings {
     pub callers: Option<usize>,
     /// The bytes of each execution's payload.
     pub payload_bytes: usize,
+    /// The executions in one call of `submit` and `batches`, from 1 to 1,000.
+    pub batch: usize,
     /// The time for each side of a scenario.
     pub time: Duration,
+    /// SQL that alters the new tables before anything is measured.
+    pub alteration: Option<String>,
 }
 
 /// Measures on the place, and leaves it behind for the caller to remove.
@@ -71,6 +75,8 @@ pub async fn measure(
         schema: place.schema().map(str::to_owned),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         payload_bytes: settings.payload_bytes,
+        batch: settings.batch,
+        alteration: settings.alteration.clone(),
         disk,
         scenarios,
         steps,

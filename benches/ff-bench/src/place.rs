@@ -86,6 +86,17 @@ impl Place {
         }
     }
 
+    /// Runs SQL on the tables.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub(crate) async fn alter(&self, sql: &str) -> Result<(), BenchError> {
+        match self {
+            Self::Sqlite(place) => place.alter(sql),
+            Self::Postgres(place) => place.alter(sql).await,
+        }
+    }
+
     /// The version of the database.
     pub(crate) async fn version(&self) -> Result<String, BenchError> {
         match self {

@@ -22,6 +22,10 @@ pub struct Report {
     pub cores: usize,
     /// The bytes of each execution's payload.
     pub payload_bytes: usize,
+    /// The executions in one call of `submit` and `batches`.
+    pub batch: usize,
+    /// The SQL that altered the tables before anything was measured.
+    pub alteration: Option<String>,
     /// The speed of the disk.
     pub disk: Disk,
     /// Each scenario.

@@ -37,6 +37,12 @@ pub(super) struct Arguments {
     /// The bytes of each execution's payload.
     #[arg(long, value_name = "BYTES", default_value_t = 7, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     payload: u32,
+    /// The executions in one call of `submit` and `batches`.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    batch: u16,
+    /// SQL to run on the new tables first, such as `DROP INDEX ff_exec_core_created_idx`.
+    #[arg(long, value_name = "SQL")]
+    alter: Option<String>,
     /// The time for each side of a load, seconds.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     seconds: Duration,
@@ -83,14 +89,16 @@ async fn measured(
     place: &Place,
     arguments: Arguments,
 ) -> Result<BenchView, Failure> {
-    let Arguments { scenario, workers, payload, seconds } = arguments;
+    let Arguments { scenario, workers, payload, batch, alter, seconds } = arguments;
     // A selection of loads is a look at those alone.
     let with_start = scenario.is_empty();
     let settings = Settings {
         scenarios: if scenario.is_empty() { Scenario::ALL.to_vec() } else { scenario },
         callers: workers.map(usize::from),
         payload_bytes: usize::try_from(payload).unwrap_or(usize::MAX),
+        batch: usize::from(batch),
         time: seconds,
+        alteration: alter,
     };
 
     let opener = Opener { global };

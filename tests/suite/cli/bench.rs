@@ -104,6 +104,27 @@ fn people_read_each_rate_as_a_ratio_to_its_ceiling() {
     assert!(!text.contains("batches"), "{text}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn tables_are_altered_first_and_batches_have_the_size_asked_for() {
+    for database in ["sqlite:ff.db".to_owned(), postgres_url()] {
+        let report = tokio::task::spawn_blocking(move || {
+            let alter = "DROP INDEX ff_exec_core_created_idx; CREATE TABLE more (n INTEGER)";
+            let load = ["--scenario", "batches", "--batch", "7", "--workers", "1"];
+            let of = ["bench", "--db", &database, "--seconds", "0.1", "--alter", alter];
+            let place = Place::new();
+            // The second table of a name is refused, so the SQL was run.
+            let twice = [&of[..6], &["CREATE TABLE ff_exec_core (n INTEGER)"]].concat();
+            place.ff(&twice).assert_failed(1);
+            place.json(&[&of[..], &load].concat())
+        });
+        let report = report.await.unwrap();
+        assert_eq!(report["batch"], 7);
+        assert!(report["alteration"].as_str().unwrap().starts_with("DROP INDEX"), "{report}");
+        let lives = report["scenarios"][0]["engine"]["lives"].as_u64().unwrap();
+        assert!(0 < lives && lives % 7 == 0, "{report}");
+    }
+}
+
 #[test]
 fn bad_arguments_are_named() {
     let place = Place::new();
@@ -113,6 +134,7 @@ fn bad_arguments_are_named() {
         (&["--seconds", "soon"], "no number of seconds"),
         (&["--workers", "0"], "--workers"),
         (&["--payload", "-1"], "'-1'"),
+        (&["--batch", "1001"], "--batch"),
         (&["--db", "memory:"], "only SQLite files and Postgres are measured"),
         (&["--db", "sqlite::memory:"], "no disk to measure"),
         (&["--schema", "mine"], "--schema"),

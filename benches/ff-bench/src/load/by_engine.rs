@@ -20,7 +20,7 @@ use ff_core::types::{
 use futures_util::future::join_all;
 use uuid::Uuid;
 
-use super::{BATCH, Caller, Load};
+use super::{Caller, Load};
 use crate::error::BenchError;
 use crate::scenario::Scenario;
 use crate::submission::{LEASE_MS, WORKER, instance, submission, submission_of, terms};
@@ -98,7 +98,7 @@ impl EngineCaller {
     }
 
     async fn batch(&self) -> Result<Option<u64>, BenchError> {
-        let limit = u32::try_from(BATCH).unwrap_or(u32::MAX);
+        let limit = u32::try_from(self.load.batch).unwrap_or(u32::MAX);
         let (lane, terms) = (&self.load.lane, terms(self.load.caller));
         let handles = self.engine.claim_many(lane, &self.capabilities, terms, limit).await?;
         if handles.is_empty() {
@@ -267,8 +267,9 @@ impl Caller for EngineCaller {
     async fn round(&mut self) -> Result<Option<u64>, BenchError> {
         match self.load.scenario {
             Scenario::Submit => {
-                fill(self.engine.as_ref(), &self.load.lane, &self.load.payload, BATCH).await?;
-                Ok(Some(BATCH as u64))
+                let Load { lane, payload, batch, .. } = &self.load;
+                fill(self.engine.as_ref(), lane, payload, *batch).await?;
+                Ok(Some(*batch as u64))
             }
             Scenario::Pairs => self.pair().await,
             Scenario::Batches => self.batch().await,

@@ -2,7 +2,7 @@
 
 use ff_core::types::TimestampMs;
 
-use super::{BATCH, Caller, Load};
+use super::{Caller, Load};
 use crate::ceiling::{ByHand, NewExecution, Terms};
 use crate::error::BenchError;
 use crate::scenario::Scenario;
@@ -52,9 +52,9 @@ impl<H: ByHand> HandCaller<H> {
 impl<H: ByHand> Caller for HandCaller<H> {
     async fn round(&mut self) -> Result<Option<u64>, BenchError> {
         match self.load.scenario {
-            Scenario::Submit => self.submit(BATCH).await.map(Some),
+            Scenario::Submit => self.submit(self.load.batch).await.map(Some),
             Scenario::Pairs => self.work(1).await,
-            Scenario::Batches => self.work(BATCH).await,
+            Scenario::Batches => self.work(self.load.batch).await,
             Scenario::Mixed => {
                 self.submit(1).await?;
                 // Another caller may have taken the last one.

@@ -12,9 +12,7 @@ use super::{Engines, Settings};
 use crate::ceiling::{PostgresByHand, SqliteByHand};
 use crate::error::BenchError;
 use crate::live::Live;
-use crate::load::{
-    BATCH, Done, EngineCaller, HandCaller, Load, Times, fill, prepare, repeat, together,
-};
+use crate::load::{Done, EngineCaller, HandCaller, Load, Times, fill, prepare, repeat, together};
 use crate::place::Place;
 use crate::report::Side;
 use crate::scenario::Scenario;
@@ -54,7 +52,11 @@ impl Session<'_> {
     }
 
     pub(super) async fn make_tables(&self) -> Result<(), BenchError> {
-        close(self.engines.open(self.place, 1).await?).await
+        close(self.engines.open(self.place, 1).await?).await?;
+        match &self.settings.alteration {
+            Some(sql) => self.place.alter(sql).await,
+            None => Ok(()),
+        }
     }
 
     pub(super) fn payload(&self) -> Vec<u8> {
@@ -145,7 +147,7 @@ impl Turns<'_> {
         self.rate = Some(rate);
 
         let seconds = (times.warm_up + times.counted).as_secs_f64();
-        let count = (rate * seconds * RESERVE) as usize + self.callers * BATCH * ROUNDS;
+        let count = (rate * seconds * RESERVE) as usize + self.least();
         self.session.live.begin(format!("submitting for {}", self.scenario));
         self.fill(lane, count).await
     }
@@ -153,10 +155,15 @@ impl Turns<'_> {
     /// A first look at the rate, on a lane of its own.
     async fn look(&mut self) -> Result<f64, BenchError> {
         let lane = LaneId::new(format!("{}-{:?}-look", self.scenario, self.by));
-        self.fill(&lane, self.callers * BATCH * ROUNDS).await?;
+        self.fill(&lane, self.least()).await?;
         let done = self.run(&lane, Times { warm_up: LOOK / 2, counted: LOOK }).await?;
         self.counters.traffic = None;
         Ok(done.lives as f64 / done.elapsed.as_secs_f64().max(f64::EPSILON))
+    }
+
+    /// The executions of a few rounds of all callers.
+    fn least(&self) -> usize {
+        self.callers * self.session.settings.batch * ROUNDS
     }
 
     async fn fill(&self, lane: &LaneId, count: usize) -> Result<(), BenchError> {
@@ -166,7 +173,8 @@ impl Turns<'_> {
     }
 
     async fn run(&mut self, lane: &LaneId, times: Times) -> Result<Done, BenchError> {
-        let load = Load::new(self.scenario, lane.clone(), &self.session.payload());
+        let (payload, batch) = (self.session.payload(), self.session.settings.batch);
+        let load = Load::new(self.scenario, lane.clone(), &payload, batch);
         match (self.by, self.session.place) {
             (By::Engine, _) => self.run_engine(&load, times).await,
             (By::Hand, Place::Postgres(place)) => {

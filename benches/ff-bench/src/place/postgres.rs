@@ -111,6 +111,15 @@ impl PostgresPlace {
         Ok(counters)
     }
 
+    pub(crate) async fn alter(&self, sql: &str) -> Result<(), BenchError> {
+        let mut admin = self.admin.lock().await;
+        let path = AssertSqlSafe(format!("SET search_path TO {}", self.schema));
+        sqlx::raw_sql(path).execute(&mut *admin).await?;
+        // The caller's own words, on tables that exist for this measurement only.
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut *admin).await?;
+        Ok(())
+    }
+
     pub(crate) async fn size(&self) -> Result<Size, BenchError> {
         let mut admin = self.admin.lock().await;
         let size = sqlx::query(SIZE).bind(&self.schema).fetch_one(&mut *admin).await?;

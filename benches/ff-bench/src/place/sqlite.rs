@@ -85,6 +85,10 @@ impl SqlitePlace {
         Ok(connection)
     }
 
+    pub(crate) fn alter(&self, sql: &str) -> Result<(), BenchError> {
+        Ok(Connection::open(self.file())?.execute_batch(sql)?)
+    }
+
     pub(crate) fn size(&self) -> Size {
         let bytes = |name: &str| {
             let file = self.directory.path().join(name);

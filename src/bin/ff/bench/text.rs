@@ -16,6 +16,10 @@ pub(super) fn print(output: Output, view: &BenchView) -> std::io::Result<()> {
         disk.directory.display()
     ))?;
 
+    if let Some(sql) = &report.alteration {
+        output.line(format!("altered by: {sql}"))?;
+    }
+
     output.line("")?;
     output.table(&rates(&report.scenarios))?;
     output.line("")?;
