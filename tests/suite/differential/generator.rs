@@ -226,6 +226,7 @@ impl Generator {
             | Kind::SetLimit
             | Kind::SetWeight => self.money(kind, situation)?,
             Kind::ScanMoney => Operation::Scan(self.pick(&MONEY_SCANS), limit),
+            Kind::Retention => self.retention(),
             Kind::Cron => self.cron(now),
             Kind::ScanSchedules => Operation::Scan(Scan::Schedules, limit),
             Kind::Signal => {

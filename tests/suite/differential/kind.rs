@@ -48,6 +48,7 @@ pub(super) enum Kind {
     Trim,
     Archive,
     Reconcile,
+    Retention,
     SetLane,
     Register,
     Heartbeat,
@@ -75,7 +76,7 @@ pub(super) enum Kind {
 }
 
 /// Every kind and its weight. Some are drawn only while there is something for them.
-pub(super) const KINDS: [(Kind, usize); 67] = [
+pub(super) const KINDS: [(Kind, usize); 68] = [
     (Kind::Create, 12),
     (Kind::Claim, 18),
     (Kind::ClaimMany, 8),
@@ -119,6 +120,7 @@ pub(super) const KINDS: [(Kind, usize); 67] = [
     (Kind::Trim, 2),
     (Kind::Archive, 2),
     (Kind::Reconcile, 1),
+    (Kind::Retention, 4),
     (Kind::SetLane, 4),
     (Kind::Register, 6),
     (Kind::Heartbeat, 4),
@@ -204,6 +206,7 @@ impl Kind {
             | Self::Trim
             | Self::Archive
             | Self::Reconcile
+            | Self::Retention
             | Self::CompleteUnfenced
             | Self::FailUnfenced => Theme::Operators,
             Self::SetLane

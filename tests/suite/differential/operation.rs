@@ -30,6 +30,7 @@ use super::fleet::Fleet;
 use super::grants::Granting;
 use super::money::Money;
 use super::operator::Order;
+use super::retention::Retention;
 use super::schedules::Cron;
 use super::suspension::Sent;
 use crate::backends::Bench;
@@ -80,6 +81,7 @@ pub(super) enum Operation {
     Fleet(Fleet),
     Money(Box<Money>),
     Cron(Cron),
+    Retention(Retention),
     Complete(Held, Option<Vec<u8>>),
     Fail(Held, FailureClass, String),
     Delay(Held, TimestampMs),
@@ -184,6 +186,7 @@ impl Side {
             Operation::Fleet(fleet) => self.fleet(fleet).await,
             Operation::Money(money) => self.money(money).await,
             Operation::Cron(cron) => self.cron(cron).await,
+            Operation::Retention(retention) => self.retention(retention).await,
             Operation::Renew(held)
             | Operation::Progress(held, ..)
             | Operation::Append(held, ..)

@@ -5,6 +5,7 @@ use ff_core::contracts::{
     ArchivePass, ChangePriorityArgs, ClaimResumedExecutionArgs, ClaimResumedExecutionResult,
     Imported, IssueGrantAndClaimArgs, ReplayExecutionArgs, RevokeLeaseArgs, RevokeLeaseResult,
 };
+use ff_core::partition::{Partition, PartitionFamily};
 use ff_core::rules::archive::check::CheckedFile;
 use ff_core::rules::archive::record::Record;
 use ff_core::types::{AttemptIndex, LeaseId, TimestampMs, WorkerInstanceId};
@@ -147,6 +148,7 @@ impl Side {
                 let (place, all) = (partition(&execution_id), ScannerFilter::NOOP);
                 let counts = backend.reconcile_execution_index(place, &[], &all).await.unwrap();
                 assert_eq!((counts.processed, counts.errors), (0, 0), "the engine leaves no drift");
+                self.find_no_drift_of_money().await;
                 String::new()
             }
         }
@@ -154,6 +156,27 @@ impl Side {
 }
 
 impl Side {
+    /// Asserts that the counters of budgets and quotas are what their rows say.
+    async fn find_no_drift_of_money(&self) {
+        let (backend, now) = (&self.bench.backend, self.bench.clock.now());
+        let places = async |table: &str, family| -> Vec<Partition> {
+            let rows = self.bench.plain.rows(table).await;
+            let indexes = rows.iter().filter_map(|row| row.int("partition_key"));
+            indexes
+                .map(|index| Partition { family, index: u16::try_from(index).unwrap() })
+                .collect()
+        };
+        let mut found = Vec::new();
+        for place in places("ff_budget_policy", PartitionFamily::Budget).await {
+            found.push(backend.reconcile_budget_counters(place, now).await.unwrap());
+        }
+        for place in places("ff_quota_policy", PartitionFamily::Quota).await {
+            found.push(backend.reconcile_quota_counters(place, now).await.unwrap());
+        }
+        let drifted = found.iter().any(|counts| (counts.processed, counts.errors) != (0, 0));
+        assert!(!drifted, "the engine leaves no drift: {found:?}");
+    }
+
     /// Everything that has ended, as lines of an archive.
     async fn archived(&self) -> Vec<Record> {
         // No other transaction is under way on these tables, so none needs to be waited for.

@@ -10,6 +10,7 @@ mod grants;
 mod leases;
 mod money;
 mod suspensions;
+mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -211,6 +212,7 @@ async fn explore<M: Model>(model: &mut M, world: &World, held: M::Held, depth: u
                 model.check(world, &before, &history);
                 if seen.insert(model.fingerprint(world, &held)) {
                     model.check_new(world, &history).await;
+                    upkeep::check(world, &history).await;
                     let new = State::of(world, held, history);
                     met.longest = met.longest.max(steps_to_the_end(model, world, &new).await);
                     next.push(new);

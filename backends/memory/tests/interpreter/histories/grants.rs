@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use ff_core::EngineError;
 use ff_core::contracts::{
     BlockRouteArgs, ClaimExecutionArgs, ClaimExecutionResult, ClaimForWorkerArgs,
-    IssueClaimGrantArgs, IssueReclaimGrantArgs, ReclaimExecutionArgs, ReclaimExecutionOutcome,
-    RevokeLeaseArgs,
+    IssueClaimGrantArgs, IssueGrantAndClaimArgs, IssueReclaimGrantArgs, ReclaimExecutionArgs,
+    ReclaimExecutionOutcome, RevokeLeaseArgs,
 };
 use ff_core::engine_backend::{EngineBackend as _, Scan};
 use ff_core::policy::ExecutionPolicy;
@@ -33,6 +33,8 @@ enum Step {
     Claim(usize),
     Grant(usize),
     Schedule(usize),
+    /// A grant and its lease in one, for which no handle is kept.
+    TakeOver,
     Redeem(usize),
     GrantReclaim(usize),
     Reclaim(usize),
@@ -46,7 +48,7 @@ enum Step {
 fn all_steps() -> Vec<Step> {
     use Step::*;
     let mut steps = vec![Tick, Block, Unblock, Revoke, Scan(self::Scan::LeaseExpiry)];
-    steps.push(Scan(self::Scan::GrantExpiry));
+    steps.extend([TakeOver, Scan(self::Scan::GrantExpiry)]);
     for worker in [0, 1] {
         steps.extend([Claim(worker), Grant(worker), Schedule(worker), Redeem(worker)]);
         steps.extend([GrantReclaim(worker), Reclaim(worker), Complete(worker)]);
@@ -98,6 +100,10 @@ impl Model for Grants {
                 let (name, instance) = (name(worker), instance(worker));
                 let args = ClaimForWorkerArgs::new(lane(), name, instance, none, GRANT_MS);
                 backend.claim_for_worker(args).await.map(drop)?;
+            }
+            Step::TakeOver => {
+                let args = IssueGrantAndClaimArgs::new(id(), lane(), LEASE_MS);
+                backend.issue_grant_and_claim(args).await.map(drop)?;
             }
             Step::Redeem(worker) => {
                 let result = backend.claim_execution(redemption(world, worker)).await?;

@@ -5,19 +5,20 @@
 use ff_core::EngineError;
 use ff_core::backend::{FailureClass, FailureReason, UsageDimensions};
 use ff_core::contracts::{
-    CancelExecutionArgs, CheckAdmissionArgs, CreateBudgetArgs, CreateQuotaPolicyArgs, RateLimit,
-    RecordSpendArgs, ReleaseAdmissionArgs, ReleaseBudgetArgs, ReportUsageAdminArgs,
-    ResetBudgetArgs, SetFairnessWeightArgs, SetLimitArgs,
+    BlockExecutionForAdmissionArgs, CancelExecutionArgs, CheckAdmissionArgs, CreateBudgetArgs,
+    CreateQuotaPolicyArgs, RateLimit, RecordSpendArgs, ReleaseAdmissionArgs, ReleaseBudgetArgs,
+    ReportUsageAdminArgs, ResetBudgetArgs, SetFairnessWeightArgs, SetLimitArgs,
 };
 use ff_core::engine_backend::{EngineBackend as _, Scan};
 use ff_core::plan::value::Value;
 use ff_core::policy::ExecutionPolicy;
+use ff_core::state::BlockingReason;
 use ff_core::types::{BudgetId, CancelSource, QuotaPolicyId};
 use uuid::Uuid;
 
 use super::{
     Before, Handles, INDISTINCT, Model, TICK, World, check_leases, explore, handle_of, id, int, is,
-    lane, over, words_of,
+    lane, over, partition, words_of,
 };
 
 const LEASE_TICKS: i64 = 2;
@@ -53,6 +54,8 @@ enum Step {
     RemoveWeight,
     CheckAdmission,
     ReleaseAdmission,
+    Block(BlockingReason),
+    Unblock,
     Scan(Scan),
 }
 
@@ -61,6 +64,7 @@ fn all_steps() -> Vec<Step> {
     let mut steps = vec![Tick, CancelByOperator, ReportByOperator(1), Spend(1), Spend(3)];
     steps.extend([ReleaseBudget, Reset, Define, SetRunning(0), SetRunning(1), SetRate]);
     steps.extend([RemoveLimit, SetWeight, RemoveWeight, CheckAdmission, ReleaseAdmission]);
+    steps.extend([Block(BlockingReason::WaitingForQuota), Unblock]);
     for worker in [0, 1] {
         steps.extend([Claim(worker), Complete(worker), Fail(worker), Report(worker, 2)]);
     }
@@ -172,6 +176,18 @@ impl Money {
                 let args = ReleaseAdmissionArgs::new(quota(), id());
                 backend.release_admission(args).await.map(drop)
             }
+            Step::Block(reason) => {
+                let args = BlockExecutionForAdmissionArgs::new(
+                    id(),
+                    lane(),
+                    partition(),
+                    reason,
+                    None,
+                    now,
+                );
+                backend.block_execution_for_admission(args).await.map(drop)
+            }
+            Step::Unblock => backend.unblock_execution(partition(), &lane(), &id(), "", now).await,
             other => unreachable!("{other:?} is about no budget"),
         }
     }
@@ -241,7 +257,9 @@ impl Model for Money {
             | Step::ReleaseBudget
             | Step::Reset
             | Step::CheckAdmission
-            | Step::ReleaseAdmission => self.spend(world, step).await?,
+            | Step::ReleaseAdmission
+            | Step::Block(_)
+            | Step::Unblock => self.spend(world, step).await?,
         }
         Ok(())
     }
@@ -292,6 +310,7 @@ impl Model for Money {
             true if handles[0].is_some() => Step::Complete(0),
             true if lapsed => Step::Scan(Scan::LeaseExpiry),
             true => Step::Tick,
+            false if !core["blocking_reason"].is_null() => Step::Unblock,
             false if world.rows("ff_limit").iter().any(is_closed) => Step::RemoveLimit,
             false if !has_room => Step::Reset,
             false if !world.rows("ff_limit_cell").is_empty() => match world
