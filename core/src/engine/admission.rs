@@ -6,8 +6,8 @@ use crate::model::error::EngineError;
 use crate::rules::quota::admission::{CheckAdmission, Checked};
 
 /// Asks a quota to admit an execution.
-pub(super) async fn check<E: Executor + ?Sized>(
-    executor: &E,
+pub(super) async fn check(
+    executor: &dyn Executor,
     check: &CheckAdmission,
 ) -> Result<CheckAdmissionResult, EngineError> {
     loop {

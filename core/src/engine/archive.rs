@@ -44,8 +44,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// # Errors
 /// `Timeout` where a transaction stays open; `Validation(Corruption)` for an execution that cannot
 /// be read; the backend's error.
-pub(super) async fn step<E: Executor>(
-    executor: &E,
+pub(super) async fn step(
+    executor: &dyn Executor,
     mut pass: ArchivePass,
 ) -> Result<ArchiveStep, EngineError> {
     let mut lines = Lines::default();
@@ -65,7 +65,7 @@ pub(super) async fn step<E: Executor>(
 }
 
 /// The last completion event, once no event before it can appear any more.
-async fn settled_end<E: Executor>(executor: &E) -> Result<i64, EngineError> {
+async fn settled_end(executor: &dyn Executor) -> Result<i64, EngineError> {
     let number = completion_event::event_id.column();
     let until = run(executor, &Newest { table: completion_event::REF, number }).await?;
 
@@ -83,8 +83,8 @@ async fn settled_end<E: Executor>(executor: &E) -> Result<i64, EngineError> {
 }
 
 /// Hands out what is archived at the events of one page.
-async fn walk<E: Executor>(
-    executor: &E,
+async fn walk(
+    executor: &dyn Executor,
     pass: &mut ArchivePass,
     until: i64,
     lines: &mut Lines,
@@ -137,8 +137,8 @@ async fn walk<E: Executor>(
 }
 
 /// The lines of an execution outside flows, if that event is its last.
-async fn lines_of_one<E: Executor>(
-    executor: &E,
+async fn lines_of_one(
+    executor: &dyn Executor,
     at: i64,
     ended: &Ended,
 ) -> Result<Option<Vec<String>>, EngineError> {
@@ -147,8 +147,8 @@ async fn lines_of_one<E: Executor>(
 }
 
 /// Looks at a flow at the event of a member; true if the walk stops here.
-async fn enter<E: Executor>(
-    executor: &E,
+async fn enter(
+    executor: &dyn Executor,
     pass: &mut ArchivePass,
     flow: FlowKey,
     at: i64,
@@ -179,8 +179,8 @@ async fn enter<E: Executor>(
 }
 
 /// Hands out some members of a flow, and the flow behind the last of them.
-async fn members<E: Executor>(
-    executor: &E,
+async fn members(
+    executor: &dyn Executor,
     pass: &mut ArchivePass,
     mut place: FlowPlace,
     lines: &mut Lines,
@@ -223,8 +223,8 @@ async fn members<E: Executor>(
 ///
 /// # Errors
 /// The backend's error.
-pub(super) async fn begin_import<E: Executor>(
-    executor: &E,
+pub(super) async fn begin_import(
+    executor: &dyn Executor,
     file: &CheckedFile,
 ) -> Result<ImportRun, EngineError> {
     let mut taken_up_to = BTreeMap::new();

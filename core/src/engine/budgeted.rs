@@ -84,9 +84,9 @@ impl Budgeted {
     }
 
     /// Looks for some, if it is time to.
-    pub(super) async fn look<E: Executor + ?Sized>(
+    pub(super) async fn look(
         &self,
-        executor: &E,
+        executor: &dyn Executor,
         is_short: bool,
     ) -> Result<bool, EngineError> {
         if self.exist() || !self.is_due(executor.now().0, is_short) {
@@ -103,8 +103,8 @@ impl Budgeted {
 }
 
 /// Claims up to as many executions as the claim asks for, with budgets or without.
-pub(super) async fn claim_with_room<E: Executor + ?Sized>(
-    executor: &E,
+pub(super) async fn claim_with_room(
+    executor: &dyn Executor,
     claim: Claim,
 ) -> Result<Vec<Handle>, EngineError> {
     let budgeted = &executor.process_state().budgeted;
@@ -125,10 +125,7 @@ pub(super) async fn claim_with_room<E: Executor + ?Sized>(
 }
 
 /// The same, in the budgets that have room.
-async fn claim_within<E: Executor + ?Sized>(
-    executor: &E,
-    claim: &Claim,
-) -> Result<Vec<Handle>, EngineError> {
+async fn claim_within(executor: &dyn Executor, claim: &Claim) -> Result<Vec<Handle>, EngineError> {
     let budgeted = &executor.process_state().budgeted;
     let Some(room) = budgeted.remembered(executor.now().0) else {
         let room = read_room(executor).await?;
@@ -148,8 +145,8 @@ async fn claim_within<E: Executor + ?Sized>(
 }
 
 /// The same, in that room.
-async fn claim_in<E: Executor + ?Sized>(
-    executor: &E,
+async fn claim_in(
+    executor: &dyn Executor,
     claim: &Claim,
     room: Room,
 ) -> Result<Vec<Handle>, EngineError> {
@@ -161,22 +158,20 @@ async fn claim_in<E: Executor + ?Sized>(
 }
 
 /// The room that there is now.
-async fn read_room<E: Executor + ?Sized>(executor: &E) -> Result<Room, EngineError> {
+async fn read_room(executor: &dyn Executor) -> Result<Room, EngineError> {
     let room = run(executor, &OpenBudgets).await?;
     executor.process_state().budgeted.remember(&room, executor.now().0);
     Ok(room)
 }
 
 /// The room that there is; none where no execution has a budget.
-async fn room<E: Executor + ?Sized>(executor: &E) -> Result<Room, EngineError> {
+async fn room(executor: &dyn Executor) -> Result<Room, EngineError> {
     let exist = executor.process_state().budgeted.look(executor, true).await?;
     if exist { read_room(executor).await } else { Ok(Room::default()) }
 }
 
 /// The room that schedulers and grants can offer: redeeming a grant reserves the estimate.
-pub(super) async fn room_of_grants<E: Executor + ?Sized>(
-    executor: &E,
-) -> Result<Room, EngineError> {
+pub(super) async fn room_of_grants(executor: &dyn Executor) -> Result<Room, EngineError> {
     let mut room = room(executor).await?;
     room.tokens.extend(room.has_estimates.then(|| token(ESTIMATES)));
     Ok(room)
@@ -184,8 +179,8 @@ pub(super) async fn room_of_grants<E: Executor + ?Sized>(
 
 /// True if a lane holds a claimable execution that these capabilities suffice for, even if it is
 /// locked or reserved at the moment. One with an estimate or keys of limits counts if it fits.
-pub(super) async fn has_claimable<E: Executor + ?Sized>(
-    executor: &E,
+pub(super) async fn has_claimable(
+    executor: &dyn Executor,
     lane: &LaneId,
     capabilities: &CapabilitySet,
 ) -> Result<bool, EngineError> {

@@ -11,8 +11,8 @@ use crate::plan::Plan;
 use crate::rules::execution::bulk::{Matching, Single};
 
 /// Applies the action to one batch.
-pub(super) async fn apply<E: Executor>(
-    executor: &E,
+pub(super) async fn apply(
+    executor: &dyn Executor,
     args: &BulkArgs,
 ) -> Result<BulkReport, EngineError> {
     let batch = run(executor, &Matching::new(args, &executor.partitions())?).await?;
@@ -35,8 +35,8 @@ pub(super) async fn apply<E: Executor>(
 }
 
 /// Counts the executions that the action matches, and plans the first batch.
-pub(super) async fn preview<E: Executor>(
-    executor: &E,
+pub(super) async fn preview(
+    executor: &dyn Executor,
     args: &BulkArgs,
 ) -> Result<BulkPreview, EngineError> {
     let mut preview = BulkPreview::default();
@@ -65,8 +65,8 @@ pub(super) async fn preview<E: Executor>(
     }
 }
 
-async fn apply_to_one<E: Executor>(
-    executor: &E,
+async fn apply_to_one(
+    executor: &dyn Executor,
     args: &BulkArgs,
     id: &ExecutionId,
     lane: &LaneId,
@@ -78,8 +78,8 @@ async fn apply_to_one<E: Executor>(
     }
 }
 
-async fn dry_run_on_one<E: Executor>(
-    executor: &E,
+async fn dry_run_on_one(
+    executor: &dyn Executor,
     args: &BulkArgs,
     id: &ExecutionId,
     lane: &LaneId,

@@ -18,8 +18,8 @@ use crate::rules::flow::key::FlowKey;
 ///
 /// # Errors
 /// The refusal of a hop, or the backend's error; the event then stays due.
-pub async fn dispatch_event<E: Executor>(
-    executor: &E,
+pub async fn dispatch_event(
+    executor: &dyn Executor,
     event_id: i64,
 ) -> Result<Option<usize>, EngineError> {
     match run(executor, &EventById { event_id }).await? {
@@ -32,8 +32,8 @@ pub async fn dispatch_event<E: Executor>(
 ///
 /// # Errors
 /// The backend's error.
-pub(super) async fn end_flow_if_over<E: Executor>(
-    executor: &E,
+pub(super) async fn end_flow_if_over(
+    executor: &dyn Executor,
     event: &Event,
 ) -> Result<(), EngineError> {
     match event.flow {
@@ -48,8 +48,8 @@ pub(super) async fn end_flow_if_over<E: Executor>(
 ///
 /// # Errors
 /// The refusal of a hop, the backend's error, or that of the check.
-pub(super) async fn dispatch<E: Executor>(
-    executor: &E,
+pub(super) async fn dispatch(
+    executor: &dyn Executor,
     event: Event,
     check_flow: impl Future<Output = Result<(), EngineError>>,
 ) -> Result<Option<usize>, EngineError> {
@@ -103,8 +103,8 @@ pub(super) async fn dispatch<E: Executor>(
     }
 }
 
-async fn hop<E: Executor>(
-    executor: &E,
+async fn hop(
+    executor: &dyn Executor,
     event: Event,
     flow: FlowKey,
     edge: EdgeId,

@@ -64,8 +64,8 @@ struct Caller {
 pub(super) struct Callers(Vec<Caller>);
 
 /// Claims with others that wait for their turn, too.
-pub(super) async fn claim_together<E: Executor + ?Sized>(
-    executor: &E,
+pub(super) async fn claim_together(
+    executor: &dyn Executor,
     claim: &Claim,
     room: &Room,
 ) -> Result<Vec<Handle>, EngineError> {
@@ -88,12 +88,7 @@ pub(super) async fn claim_together<E: Executor + ?Sized>(
 
 impl Combined {
     /// The work that answers the caller, and maybe others.
-    fn join<E: Executor + ?Sized>(
-        &self,
-        executor: &E,
-        caller: Caller,
-        room: &Room,
-    ) -> Shared<Work> {
+    fn join(&self, executor: &dyn Executor, caller: Caller, room: &Room) -> Shared<Work> {
         let (searched, limit) = (caller.claim.searched(), caller.claim.limit());
         let mut groups = lock(&self.0);
         if let Some(group) = groups.get(&searched) {

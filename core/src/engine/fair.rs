@@ -96,8 +96,8 @@ pub(super) struct Turned {
 
 /// Lists the executions of a lane that come next by turns, of those that are open, and the turns.
 /// Without turns where all that waits is of one key.
-pub(super) async fn list_by_turns<E: Executor + ?Sized>(
-    executor: &E,
+pub(super) async fn list_by_turns(
+    executor: &dyn Executor,
     claim: Claim,
     is_open: impl Fn(&Candidate) -> bool,
 ) -> Result<(Vec<Candidate>, Option<Turned>), EngineError> {
@@ -154,10 +154,7 @@ impl Turned {
     }
 
     /// Stores the turns that follow. False where another claim changed them meanwhile.
-    pub(super) async fn store<E: Executor + ?Sized>(
-        &mut self,
-        executor: &E,
-    ) -> Result<bool, EngineError> {
+    pub(super) async fn store(&mut self, executor: &dyn Executor) -> Result<bool, EngineError> {
         if self.counted.is_empty() {
             return Ok(true);
         }
@@ -174,9 +171,9 @@ impl Turned {
 
     /// Gives back the turns of those that did not start. Where other claims change the turns all
     /// the time, these are lost: the keys are then behind by so many starts, once.
-    pub(super) async fn give_back_the_rest<E: Executor + ?Sized>(
+    pub(super) async fn give_back_the_rest(
         mut self,
-        executor: &E,
+        executor: &dyn Executor,
     ) -> Result<(), EngineError> {
         self.counted.retain(|_, counted| 0 < *counted);
         if self.counted.is_empty() {

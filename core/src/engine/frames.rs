@@ -22,8 +22,8 @@ const POLL: Duration = Duration::from_millis(500);
 const PAUSE_AFTER_RING: Duration = Duration::from_millis(20);
 
 /// Appends a frame to the stream of the handle's attempt.
-pub(super) async fn append<E: Executor + ?Sized>(
-    executor: &E,
+pub(super) async fn append(
+    executor: &dyn Executor,
     handle: &HandlePayload,
     frame: &Frame,
 ) -> Result<AppendFrameOutcome, EngineError> {
@@ -49,8 +49,8 @@ pub(super) async fn append<E: Executor + ?Sized>(
 
 /// Frames that the follower has not read. Waits up to `block_ms` for the first of them or for the
 /// end of the attempt; holds no connection while it waits.
-pub(super) async fn tail<E: Executor + ?Sized>(
-    executor: &E,
+pub(super) async fn tail(
+    executor: &dyn Executor,
     read: &ReadFrames,
     block_ms: u64,
 ) -> Result<StreamFrames, EngineError> {

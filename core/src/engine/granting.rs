@@ -11,8 +11,8 @@ use crate::rules::grant::schedule::{Schedule, Scheduled};
 const ROUNDS: usize = 16;
 
 /// Grants the best execution that the worker can run, if there is one.
-pub(super) async fn grant_best<E: Executor + ?Sized>(
-    executor: &E,
+pub(super) async fn grant_best(
+    executor: &dyn Executor,
     args: ClaimForWorkerArgs,
 ) -> Result<ClaimForWorkerOutcome, EngineError> {
     let schedule = Schedule::new(executor.backend_name().tag, executor.partitions(), args)?;

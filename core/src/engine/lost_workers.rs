@@ -20,8 +20,8 @@ const OLD_EVENTS: u32 = 2_000;
 ///
 /// # Errors
 /// The backend's error, when the leases cannot be listed.
-pub(super) async fn lapse_leases<E: Executor + ?Sized>(
-    executor: &E,
+pub(super) async fn lapse_leases(
+    executor: &dyn Executor,
     worker: &LostWorker,
 ) -> Result<ReconcileCounts, EngineError> {
     let mut counts = ReconcileCounts::default();
@@ -58,8 +58,8 @@ pub(super) async fn lapse_leases<E: Executor + ?Sized>(
 ///
 /// # Errors
 /// The backend's error.
-pub(super) async fn sweep<E: Executor + ?Sized>(
-    executor: &E,
+pub(super) async fn sweep(
+    executor: &dyn Executor,
     key: &WorkerKey,
     liveness: Liveness,
 ) -> Result<bool, EngineError> {
@@ -83,9 +83,7 @@ pub(super) async fn sweep<E: Executor + ?Sized>(
 ///
 /// # Errors
 /// The backend's error.
-pub(super) async fn remove_old_events<E: Executor + ?Sized>(
-    executor: &E,
-) -> Result<(), EngineError> {
+pub(super) async fn remove_old_events(executor: &dyn Executor) -> Result<(), EngineError> {
     let events: Vec<RemoveEvent> = run(executor, &OldEvents { limit: OLD_EVENTS })
         .await?
         .into_iter()

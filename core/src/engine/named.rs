@@ -18,13 +18,12 @@ const TRIES: usize = 8;
 ///
 /// # Errors
 /// `State(LimitReached)` while a limit has no room; what the claim itself is refused with.
-pub(super) async fn claim_named<E, T>(
-    executor: &E,
+pub(super) async fn claim_named<T>(
+    executor: &dyn Executor,
     execution: &ExecutionId,
     claim: impl Fn(Holdings) -> T,
 ) -> Result<T::Outcome, EngineError>
 where
-    E: Executor + ?Sized,
     T: Transition,
 {
     let key = ExecutionKey::of(execution)?;
@@ -41,8 +40,8 @@ where
 
 /// What the execution may take, and the turn in which to take it: nothing, and none, without keys
 /// of limits.
-async fn admit<E: Executor + ?Sized>(
-    executor: &E,
+async fn admit(
+    executor: &dyn Executor,
     key: ExecutionKey,
 ) -> Result<(Holdings, Option<Turn<()>>), EngineError> {
     let state = executor.process_state();

@@ -19,8 +19,8 @@ use crate::rules::suspension::await_room::AwaitRoom;
 
 /// Runs a report, and what the budget does about an over-run. The fence is that of the worker that
 /// reports, or of whichever worker runs the execution.
-pub(super) async fn report<E: Executor>(
-    executor: &E,
+pub(super) async fn report(
+    executor: &dyn Executor,
     report: &Report,
     fence: Option<Fence>,
     presented: Option<HandlePayload>,
@@ -36,8 +36,8 @@ pub(super) async fn report<E: Executor>(
     Ok(result)
 }
 
-async fn stop<E: Executor>(
-    executor: &E,
+async fn stop(
+    executor: &dyn Executor,
     over_run: OverRun,
     fence: Fence,
     presented: Option<HandlePayload>,

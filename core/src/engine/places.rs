@@ -59,9 +59,9 @@ impl Known {
 impl Places {
     /// Claims executions that wait for a worker, best first: from the last place, and from the head
     /// of the lane what it then lacks.
-    async fn claim<E: Executor + ?Sized>(
+    async fn claim(
         &self,
-        executor: &E,
+        executor: &dyn Executor,
         claim: &Claim,
     ) -> Result<Vec<Handle>, EngineError> {
         let searched = claim.searched();
@@ -128,8 +128,8 @@ impl Places {
 
 /// Claims up to as many executions as the claim asks for: those that wait for a worker, best first,
 /// then those that are due.
-pub(super) async fn claim_up_to<E: Executor + ?Sized>(
-    executor: &E,
+pub(super) async fn claim_up_to(
+    executor: &dyn Executor,
     claim: &Claim,
 ) -> Result<Vec<Handle>, EngineError> {
     match &executor.process_state().places {

@@ -21,8 +21,8 @@ use crate::rules::lane::RegisterLane;
 ///
 /// # Errors
 /// The backend's error, when the rows cannot be listed.
-pub(super) async fn executions<E: Executor>(
-    executor: &E,
+pub(super) async fn executions(
+    executor: &dyn Executor,
     first: FindDrift,
 ) -> Result<ReconcileCounts, EngineError> {
     let executor = &ScanExecutor::over(executor);
@@ -55,7 +55,7 @@ struct Pass {
 }
 
 impl Pass {
-    async fn repair<E: Executor>(&mut self, executor: &E, page: Page) {
+    async fn repair(&mut self, executor: &dyn Executor, page: Page) {
         for (key, error) in page.unreadable {
             self.count("execution", &key.id().to_string(), Err(error));
         }
@@ -73,9 +73,9 @@ impl Pass {
         }
     }
 
-    async fn end_flows<E: Executor>(
+    async fn end_flows(
         &mut self,
-        executor: &E,
+        executor: &dyn Executor,
         partition: i16,
     ) -> Result<(), EngineError> {
         let mut after = Uuid::nil();
@@ -113,7 +113,7 @@ impl Pass {
 }
 
 /// Ends a flow if it has members and all of them are over. Returns true if it has ended now.
-async fn end_if_over<E: Executor>(executor: &E, flow: FlowKey) -> Result<bool, EngineError> {
+async fn end_if_over(executor: &dyn Executor, flow: FlowKey) -> Result<bool, EngineError> {
     if run(executor, &HasMembers(flow)).await? {
         run(executor, &EndFlow { flow }).await
     } else {

@@ -52,7 +52,7 @@ pub(super) struct KnownLimits {
 
 impl RememberedLimits {
     /// Takes what is remembered, for a claim that has its turn.
-    pub(super) fn take(&self, executor: &(impl Executor + ?Sized)) -> KnownLimits {
+    pub(super) fn take(&self, executor: &dyn Executor) -> KnownLimits {
         let mut memory = lock(&self.0);
         let forgotten = memory.forgotten;
         memory
@@ -79,7 +79,7 @@ impl RememberedLimits {
 
 impl KnownLimits {
     /// Nothing, for a claim that only asks.
-    pub(super) fn none(executor: &(impl Executor + ?Sized)) -> Self {
+    pub(super) fn none(executor: &dyn Executor) -> Self {
         let held = HeldLimits::of(BTreeMap::new(), executor.partitions());
         let (keys, contended) = (BTreeSet::new(), BTreeMap::new());
         Self { held, keys, contended, read_at: None, forgotten: 0 }
@@ -89,9 +89,9 @@ impl KnownLimits {
     ///
     /// # Errors
     /// Those of reading, and `Validation(Corruption)` for a stored number out of its range.
-    pub(super) async fn admit<E: Executor + ?Sized>(
+    pub(super) async fn admit(
         &mut self,
-        executor: &E,
+        executor: &dyn Executor,
         candidates: &[Candidate],
     ) -> Result<Vec<Admission>, EngineError> {
         let asking = |candidate: &Candidate| candidate.limits.clone();
@@ -177,9 +177,9 @@ impl KnownLimits {
 
     /// Reads what is not known of these keys, and the limits, if it is time to. Returns the keys
     /// of which it was read what is taken.
-    async fn know<E: Executor + ?Sized>(
+    async fn know(
         &mut self,
-        executor: &E,
+        executor: &dyn Executor,
         keys: &BTreeSet<String>,
     ) -> Result<BTreeSet<String>, EngineError> {
         if keys.is_empty() {

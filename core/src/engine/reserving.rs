@@ -32,8 +32,8 @@ use crate::rules::limit::held::Holdings;
 const ROUNDS: usize = 16;
 
 /// A claim, the room that it may offer, and what turned out to have too little.
-struct Reserving<'a, E: ?Sized> {
-    executor: &'a E,
+struct Reserving<'a> {
+    executor: &'a dyn Executor,
     room: Room,
     known: KnownLimits,
     /// The budgets with too little room.
@@ -77,8 +77,8 @@ struct Sorted {
 ///
 /// # Errors
 /// Those of the backend. What was claimed before is with the callers.
-pub(super) async fn claim_reserving<E: Executor + ?Sized>(
-    executor: &E,
+pub(super) async fn claim_reserving(
+    executor: &dyn Executor,
     callers: &mut Callers,
     room: Room,
 ) -> Result<(), EngineError> {
@@ -97,8 +97,8 @@ pub(super) async fn claim_reserving<E: Executor + ?Sized>(
 
 /// Returns true if the claim would find an execution with an estimate that fits, or with limits
 /// that have room.
-pub(super) async fn some_fits<E: Executor + ?Sized>(
-    executor: &E,
+pub(super) async fn some_fits(
+    executor: &dyn Executor,
     claim: &Claim,
     room: Room,
 ) -> Result<bool, EngineError> {
@@ -125,8 +125,8 @@ pub(super) async fn some_fits<E: Executor + ?Sized>(
     Ok(false)
 }
 
-impl<'a, E: Executor + ?Sized> Reserving<'a, E> {
-    fn new(executor: &'a E, room: Room, known: KnownLimits) -> Self {
+impl<'a> Reserving<'a> {
+    fn new(executor: &'a dyn Executor, room: Room, known: KnownLimits) -> Self {
         Self { executor, room, known, short: BTreeSet::new(), full: BTreeSet::new() }
     }
 

@@ -26,8 +26,8 @@ use crate::schema::Direction::{Ascending, Descending};
 ///
 /// # Errors
 /// `Validation(InvalidInput)` for a rule or an archive that cannot be one; the backend's error.
-pub(super) async fn step<E: Executor>(
-    executor: &E,
+pub(super) async fn step(
+    executor: &dyn Executor,
     mut pass: TrimPass,
 ) -> Result<TrimPass, EngineError> {
     ended::check(&pass.rules)?;
@@ -42,8 +42,8 @@ pub(super) async fn step<E: Executor>(
 }
 
 /// Counts the newest executions of one page.
-async fn count<E: Executor>(
-    executor: &E,
+async fn count(
+    executor: &dyn Executor,
     pass: &mut TrimPass,
     below: i64,
     mut newest: Vec<Newest>,
@@ -84,8 +84,8 @@ fn is_full(rule: &RetentionRule, newest: &Newest, lanes: &[LaneId]) -> bool {
 }
 
 /// Removes what is due on one page of the completion outbox.
-async fn walk<E: Executor>(
-    executor: &E,
+async fn walk(
+    executor: &dyn Executor,
     pass: &mut TrimPass,
     after: i64,
     newest: Vec<Newest>,
@@ -118,8 +118,8 @@ fn behind_the_events(pass: &TrimPass, newest: Vec<Newest>) -> TrimStage {
 }
 
 /// Removes what is due on one page of executions by key.
-async fn sweep<E: Executor>(
-    executor: &E,
+async fn sweep(
+    executor: &dyn Executor,
     pass: &mut TrimPass,
     after: (i16, Uuid),
     newest: Vec<Newest>,
@@ -160,8 +160,8 @@ fn choose<P>(pass: &mut TrimPass, page: Page<P>, newest: &[Newest], now: Timesta
     Choice { due, only_young: young && !old }
 }
 
-async fn remove<E: Executor>(
-    executor: &E,
+async fn remove(
+    executor: &dyn Executor,
     pass: &mut TrimPass,
     due: &mut Vec<Ended>,
     newest: &[Newest],
@@ -190,8 +190,8 @@ async fn remove<E: Executor>(
 ///
 /// # Errors
 /// `Validation(InvalidInput)` naming the field; the backend's error.
-pub(super) async fn trim_partition<E: Executor>(
-    executor: &E,
+pub(super) async fn trim_partition(
+    executor: &dyn Executor,
     partition: i16,
     rule: RetentionRule,
     now: TimestampMs,

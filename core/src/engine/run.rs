@@ -17,9 +17,8 @@ use crate::rules::decision::{Step, Then, Transition};
 /// # Errors
 /// The rule's refusal; the backend's error; `Contention(RetryExhausted)` when the rows kept
 /// changing until the pauses were used up.
-pub async fn run<E, T>(executor: &E, transition: &T) -> Result<T::Outcome, EngineError>
+pub async fn run<T>(executor: &dyn Executor, transition: &T) -> Result<T::Outcome, EngineError>
 where
-    E: Executor + ?Sized,
     T: Transition + ?Sized,
 {
     let span = ff_telemetry::decision_span();
@@ -28,13 +27,12 @@ where
     answer
 }
 
-async fn run_within<E, T>(
-    executor: &E,
+async fn run_within<T>(
+    executor: &dyn Executor,
     transition: &T,
     span: &tracing::Span,
 ) -> Result<T::Outcome, EngineError>
 where
-    E: Executor + ?Sized,
     T: Transition + ?Sized,
 {
     let mut subject = Subject::of(span);
@@ -102,9 +100,8 @@ pub enum DryRun {
 ///
 /// # Errors
 /// The rule's refusal; the backend's error.
-pub async fn dry_run<E, T>(executor: &E, transition: &T) -> Result<DryRun, EngineError>
+pub async fn dry_run<T>(executor: &dyn Executor, transition: &T) -> Result<DryRun, EngineError>
 where
-    E: Executor + ?Sized,
     T: Transition + ?Sized,
 {
     // As after a refusal: no premise is taken for granted, every row is read.
@@ -122,13 +119,12 @@ where
 }
 
 // Not async, so that the random source is dropped before the next await.
-fn decide<E, T>(
-    executor: &E,
+fn decide<T>(
+    executor: &dyn Executor,
     transition: &T,
     facts: &Facts,
 ) -> Result<Step<T::Outcome>, EngineError>
 where
-    E: Executor + ?Sized,
     T: Transition + ?Sized,
 {
     let mut source = executor.source();

@@ -18,7 +18,7 @@ use crate::rules::ctx::Source;
 pub(super) struct ScanExecutor(Arc<dyn Executor>);
 
 impl ScanExecutor {
-    pub(super) fn over<E: Executor>(executor: &E) -> Self {
+    pub(super) fn over(executor: &dyn Executor) -> Self {
         Self(executor.share())
     }
 }

@@ -16,10 +16,7 @@ use crate::rules::schedule::key::ScheduleKey;
 const STEPS_MAX: usize = 100;
 
 /// Deals with the ticks of a schedule that are due. Returns true if something changed.
-pub(super) async fn fire<E: Executor>(
-    executor: &E,
-    key: &ScheduleKey,
-) -> Result<bool, EngineError> {
+pub(super) async fn fire(executor: &dyn Executor, key: &ScheduleKey) -> Result<bool, EngineError> {
     let fire = Fire { key: key.clone(), partitions: executor.partitions() };
     let mut changed = false;
 
@@ -34,8 +31,8 @@ pub(super) async fn fire<E: Executor>(
 }
 
 /// Cancels the execution of the tick before. The next step reads what became of it.
-async fn cancel<E: Executor>(
-    executor: &E,
+async fn cancel(
+    executor: &dyn Executor,
     execution_id: ExecutionId,
     key: &ScheduleKey,
 ) -> Result<(), EngineError> {
@@ -61,7 +58,7 @@ async fn cancel<E: Executor>(
 }
 
 /// Submits the executions of past ticks.
-pub(super) async fn backfill<B: EngineBackend + Executor + ?Sized>(
+pub(super) async fn backfill<B: EngineBackend + Executor>(
     backend: &B,
     args: BackfillScheduleArgs,
 ) -> Result<BackfillReport, EngineError> {

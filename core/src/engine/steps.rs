@@ -10,8 +10,8 @@ use crate::rules::step::read::ReadSteps;
 
 /// Submits an execution like another one, with the steps before the one that it begins from. Steps
 /// never change, so it need not hold them.
-pub(super) async fn fork<E: Executor + ?Sized>(
-    executor: &E,
+pub(super) async fn fork(
+    executor: &dyn Executor,
     args: &ForkExecutionArgs,
 ) -> Result<ForkExecutionResult, EngineError> {
     let submission = run(executor, &ReadSource::new(args)?).await?;
@@ -24,8 +24,8 @@ pub(super) async fn fork<E: Executor + ?Sized>(
     run(executor, &Fork::new(args, submission, steps, &executor.partitions())?).await
 }
 
-async fn all_steps<E: Executor + ?Sized>(
-    executor: &E,
+async fn all_steps(
+    executor: &dyn Executor,
     id: &ExecutionId,
 ) -> Result<Vec<StepRecord>, EngineError> {
     let page = u32::try_from(PAGE_MAX).unwrap_or(u32::MAX);

@@ -39,8 +39,8 @@ const PAGE: u32 = 1_000;
 ///
 /// # Errors
 /// The backend's error, when the rows cannot be listed.
-pub async fn scan_within<E: Executor>(
-    executor: &E,
+pub async fn scan_within(
+    executor: &dyn Executor,
     scan: Scan,
     limit: u32,
     scope: &ScanScope,
@@ -74,8 +74,8 @@ pub async fn scan_within<E: Executor>(
 ///
 /// # Errors
 /// `Validation(InvalidInput)` for a partition beyond what a row can store; the backend's error.
-pub(super) async fn scan_partition<E: Executor>(
-    executor: &E,
+pub(super) async fn scan_partition(
+    executor: &dyn Executor,
     scan: Scan,
     partition: Partition,
 ) -> Result<ReconcileCounts, EngineError> {
@@ -93,7 +93,7 @@ pub(super) async fn scan_partition<E: Executor>(
     }
 }
 
-async fn apply_page<E: Executor>(executor: &E, scan: Scan, due: &[Overdue]) -> ReconcileCounts {
+async fn apply_page(executor: &dyn Executor, scan: Scan, due: &[Overdue]) -> ReconcileCounts {
     let mut counts = ReconcileCounts::default();
     let flows = Flows::of(executor, due);
     let results = due.iter().map(|due| apply(executor, scan, &due.row, &flows));
@@ -127,7 +127,7 @@ struct Flows<'a>(HashMap<FlowKey, FlowCheck<'a>>);
 type FlowCheck<'a> = Shared<BoxFuture<'a, Result<(), Arc<EngineError>>>>;
 
 impl<'a> Flows<'a> {
-    fn of<E: Executor>(executor: &'a E, due: &[Overdue]) -> Self {
+    fn of(executor: &'a dyn Executor, due: &[Overdue]) -> Self {
         let mut flows = HashMap::new();
         for Overdue { row, .. } in due {
             let DueRow::Event(row) = row else { continue };
@@ -157,8 +157,8 @@ impl<'a> Flows<'a> {
 }
 
 /// Applies one due row. Returns true if that changed something.
-async fn apply<E: Executor>(
-    executor: &E,
+async fn apply(
+    executor: &dyn Executor,
     scan: Scan,
     row: &DueRow,
     flows: &Flows<'_>,
@@ -213,8 +213,8 @@ fn report_drift(drifted: bool, kind: &str, id: &str) {
     }
 }
 
-async fn apply_to_execution<E: Executor>(
-    executor: &E,
+async fn apply_to_execution(
+    executor: &dyn Executor,
     scan: Scan,
     key: ExecutionKey,
 ) -> Result<bool, EngineError> {

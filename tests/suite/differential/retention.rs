@@ -1,4 +1,7 @@
 //! Passes of retention in a history, and the named subscribers that hold them back.
+//!
+//! What ends within one scan has no order that is the same on every database. So no pass keeps the
+//! newest, and a subscriber has always read everything so far.
 
 use ff_core::contracts::{HeldBack, RetentionRule, TrimPass};
 use ff_core::state::OutboxKind;
@@ -10,10 +13,10 @@ use super::operation::{Operation, Side};
 /// A call about what has ended.
 #[derive(Clone, Debug)]
 pub(super) enum Retention {
-    /// Removes what ended in the lane so many ms ago, but for that many of the newest.
-    Pass(LaneId, u64, u64),
-    /// Stores a position: that many completion events before the newest.
-    Read(&'static str, usize),
+    /// Removes what ended in the lane so many ms ago.
+    Pass(LaneId, u64),
+    /// Stores the position of the newest completion event.
+    Read(&'static str),
     Forget(&'static str),
 }
 
@@ -21,11 +24,8 @@ impl Generator {
     pub(super) fn retention(&mut self) -> Operation {
         let name = self.pick(&["mailer", "ledger"]);
         Operation::Retention(match self.below(8) {
-            0..=3 => {
-                let (age, keep) = (self.pick(&[0, 500, 5_000]), self.pick(&[0, 0, 1]));
-                Retention::Pass(self.lane(), age, keep)
-            }
-            4 | 5 => Retention::Read(name, self.pick(&[0, 0, 1, 3])),
+            0..=3 => Retention::Pass(self.lane(), self.pick(&[0, 500, 5_000])),
+            4 | 5 => Retention::Read(name),
             _ => Retention::Forget(name),
         })
     }
@@ -35,8 +35,8 @@ impl Side {
     pub(super) async fn retention(&mut self, retention: &Retention) -> String {
         let backend = self.bench.backend.clone();
         match retention.clone() {
-            Retention::Pass(lane, age, keep) => {
-                let rule = RetentionRule::older_than(age).keeping(keep).in_lane(lane);
+            Retention::Pass(lane, age) => {
+                let rule = RetentionRule::older_than(age).in_lane(lane);
                 let mut pass = TrimPass::new(vec![rule]);
                 while !pass.is_done() {
                     pass = backend.trim_step(pass).await.unwrap();
@@ -49,13 +49,10 @@ impl Side {
                     report.executions, report.errors
                 )
             }
-            Retention::Read(name, behind) => {
+            Retention::Read(name) => {
                 let rows = self.bench.plain.rows("ff_completion_event").await;
-                let mut numbers: Vec<_> =
-                    rows.iter().filter_map(|row| row.int("event_id")).collect();
-                numbers.sort_unstable();
-                let position = numbers.iter().rev().nth(behind).copied().unwrap_or(0);
-                let outbox = OutboxKind::Completion;
+                let newest = rows.iter().filter_map(|row| row.int("event_id")).max();
+                let (outbox, position) = (OutboxKind::Completion, newest.unwrap_or(0));
                 self.answer(backend.store_subscriber_cursor(name, outbox, position).await)
             }
             Retention::Forget(name) => self.answer(backend.drop_subscriber(name).await),

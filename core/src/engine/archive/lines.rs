@@ -44,8 +44,8 @@ pub(super) enum Flow {
 }
 
 /// The state of a flow. One that nothing has ended is ended first, as retention does.
-pub(super) async fn flow_state<E: Executor>(
-    executor: &E,
+pub(super) async fn flow_state(
+    executor: &dyn Executor,
     flow: FlowKey,
 ) -> Result<Flow, EngineError> {
     let seal = Seal { flow, until_ms: i64::MAX, holds: Vec::new(), dry_run: true };
@@ -62,8 +62,8 @@ pub(super) async fn flow_state<E: Executor>(
 
 /// The lines of an execution or flow; none if it does not pass, by the last of its completion
 /// events, or if an execution goes on.
-pub(super) async fn lines_of<E: Executor>(
-    executor: &E,
+pub(super) async fn lines_of(
+    executor: &dyn Executor,
     subject: Subject,
     at: i64,
     members: Option<u64>,
@@ -95,7 +95,7 @@ pub(super) async fn lines_of<E: Executor>(
 }
 
 /// The rows at one moment.
-async fn rows_of<E: Executor>(executor: &E, subject: Subject) -> Result<Rows, EngineError> {
+async fn rows_of(executor: &dyn Executor, subject: Subject) -> Result<Rows, EngineError> {
     for _ in 0..TRIES {
         if let Found::Rows(rows) = run(executor, &ReadWhole(subject)).await? {
             return Ok(rows);

@@ -22,15 +22,15 @@ use crate::rules::retention::trim::{FlowTrimmed, PIECE, TrimExecution, TrimFlow,
 const AT_ONCE: usize = 100;
 
 /// One page of a pass.
-pub(super) struct Removal<'a, E> {
-    pub(super) executor: &'a E,
+pub(super) struct Removal<'a> {
+    pub(super) executor: &'a dyn Executor,
     pub(super) pass: &'a mut TrimPass,
     pub(super) holds: Vec<Hold>,
     pub(super) newest: &'a [Newest],
     pub(super) long: &'a Long,
 }
 
-impl<E: Executor> Removal<'_, E> {
+impl Removal<'_> {
     /// Takes out the executions with events that a subscriber has not read.
     pub(super) async fn hold_back_unread(
         &mut self,
@@ -186,8 +186,8 @@ impl<E: Executor> Removal<'_, E> {
 }
 
 /// Removes an execution, its frames first where there may be many.
-async fn remove_one<E: Executor>(
-    executor: &E,
+async fn remove_one(
+    executor: &dyn Executor,
     ended: &Ended,
     long: &Long,
 ) -> Result<bool, EngineError> {
@@ -198,7 +198,7 @@ async fn remove_one<E: Executor>(
 }
 
 /// Removes a flow that has no member, its edges and groups first. Returns true if it is gone.
-async fn remove_flow<E: Executor>(executor: &E, flow: FlowKey) -> Result<bool, EngineError> {
+async fn remove_flow(executor: &dyn Executor, flow: FlowKey) -> Result<bool, EngineError> {
     loop {
         match run(executor, &TrimFlow { flow }).await? {
             FlowTrimmed::Gone => return Ok(true),

@@ -5,14 +5,13 @@
 use ff_core::EngineError;
 use ff_core::backend::{FailureClass, FailureReason, UsageDimensions};
 use ff_core::contracts::{
-    BlockExecutionForAdmissionArgs, CancelExecutionArgs, CheckAdmissionArgs, CreateBudgetArgs,
-    CreateQuotaPolicyArgs, RateLimit, RecordSpendArgs, ReleaseAdmissionArgs, ReleaseBudgetArgs,
-    ReportUsageAdminArgs, ResetBudgetArgs, SetFairnessWeightArgs, SetLimitArgs,
+    BlockExecutionForAdmissionArgs, BlockingReason, CancelExecutionArgs, CheckAdmissionArgs,
+    CreateBudgetArgs, CreateQuotaPolicyArgs, RateLimit, RecordSpendArgs, ReleaseAdmissionArgs,
+    ReleaseBudgetArgs, ReportUsageAdminArgs, ResetBudgetArgs, SetFairnessWeightArgs, SetLimitArgs,
 };
 use ff_core::engine_backend::{EngineBackend as _, Scan};
 use ff_core::plan::value::Value;
 use ff_core::policy::ExecutionPolicy;
-use ff_core::state::BlockingReason;
 use ff_core::types::{BudgetId, CancelSource, QuotaPolicyId};
 use uuid::Uuid;
 
@@ -310,7 +309,7 @@ impl Model for Money {
             true if handles[0].is_some() => Step::Complete(0),
             true if lapsed => Step::Scan(Scan::LeaseExpiry),
             true => Step::Tick,
-            false if !core["blocking_reason"].is_null() => Step::Unblock,
+            false if is(&core, "eligibility_state", "blocked_by_quota") => Step::Unblock,
             false if world.rows("ff_limit").iter().any(is_closed) => Step::RemoveLimit,
             false if !has_room => Step::Reset,
             false if !world.rows("ff_limit_cell").is_empty() => match world
