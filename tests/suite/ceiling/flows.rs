@@ -36,7 +36,8 @@ pub(super) async fn flows_are_equal(
     hand: &mut impl FlowByHand,
 ) {
     let by_engine = by_engine(engine, plain).await;
-    by_engine.assert_equals(&by_hand(plain, hand).await, &ROWS);
+    let by_hand = by_hand(plain, hand).await;
+    by_engine.assert_equals(&by_hand, &ROWS).await;
 }
 
 async fn by_engine<'a>(engine: &dyn EngineBackend, plain: &'a PlainSql) -> Journal<'a> {

@@ -1,6 +1,7 @@
 //! The rows of a life after each of its steps, so that two lives can be compared.
 
 use ff_core::plan::value::Value;
+use ff_core::schema;
 use serde_json::Value as Json;
 use uuid::Uuid;
 
@@ -50,7 +51,7 @@ impl<'a> Journal<'a> {
         let mut found = Vec::new();
         for table in TABLES {
             let mut rows = self.plain.rows(table).await;
-            rows.retain(|row| row.0.values().any(|value| self.place(value).is_some()));
+            rows.retain(|row| self.has(row));
             rows.sort_by_key(|row| {
                 row.0.values().map(|value| self.place(value)).collect::<Vec<_>>()
             });
@@ -59,8 +60,9 @@ impl<'a> Journal<'a> {
         self.steps.push((step.into(), found));
     }
 
-    /// Checks that the other life has left as many rows after each step, and the same ones.
-    pub(super) fn assert_equals(&self, other: &Self, counts: &[usize]) {
+    /// Checks that the other life has left as many rows after each step, and the same ones, and
+    /// that neither has left a row in another table.
+    pub(super) async fn assert_equals(&self, other: &Self, counts: &[usize]) {
         let found: Vec<usize> = other.steps.iter().map(|(_, rows)| rows.len()).collect();
         assert_eq!(found, counts, "the rows after each step");
         for ((step, rows), (other_step, other_rows)) in self.steps.iter().zip(&other.steps) {
@@ -71,6 +73,17 @@ impl<'a> Journal<'a> {
             assert_eq!(rows.len(), other_rows.len(), "after {step}");
         }
         assert_eq!(self.steps.len(), other.steps.len());
+
+        let others = schema::TABLES.iter().map(|table| table.name);
+        for table in others.filter(|table| !TABLES.contains(table)) {
+            let rows = self.plain.rows(table).await;
+            assert!(!rows.iter().any(|row| self.has(row) || other.has(row)), "a row in {table}");
+        }
+    }
+
+    /// Returns true if a row names an id of the life.
+    fn has(&self, row: &Cells) -> bool {
+        row.0.values().any(|value| self.place(value).is_some())
     }
 
     /// The place of a value among the life's ids.

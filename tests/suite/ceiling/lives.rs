@@ -50,7 +50,7 @@ pub(super) async fn plain_lives_are_equal(
     assert_eq!(hand.complete(&held, TimestampMs::now()).await.unwrap(), 1);
     by_hand.after("complete").await;
 
-    by_engine.assert_equals(&by_hand, &[2, 4, 6]);
+    by_engine.assert_equals(&by_hand, &[2, 4, 6]).await;
     assert_eq!(hand.complete(&held, TimestampMs::now()).await.unwrap(), 0, "it has ended");
 }
 
@@ -89,7 +89,7 @@ pub(super) async fn retries_are_equal(
     assert_eq!(hand.complete(&second, TimestampMs::now()).await.unwrap(), 1);
     by_hand.after("complete").await;
 
-    by_engine.assert_equals(&by_hand, &[2, 4, 6, 7, 9]);
+    by_engine.assert_equals(&by_hand, &[2, 4, 6, 7, 9]).await;
 }
 
 /// Submitted, claimed, suspended, signalled, claimed again, completed.
@@ -98,9 +98,9 @@ pub(super) async fn waits_are_equal(
     plain: &PlainSql,
     hand: &mut impl WaitByHand,
 ) {
-    waits_by_engine(engine, plain)
-        .await
-        .assert_equals(&waits_by_hand(plain, hand).await, &[2, 4, 7, 8, 9, 11]);
+    let by_engine = waits_by_engine(engine, plain).await;
+    let by_hand = waits_by_hand(plain, hand).await;
+    by_engine.assert_equals(&by_hand, &[2, 4, 7, 8, 9, 11]).await;
 }
 
 async fn waits_by_engine<'a>(engine: &dyn EngineBackend, plain: &'a PlainSql) -> Journal<'a> {
@@ -174,6 +174,6 @@ pub(super) async fn groups_are_lives(plain: &PlainSql, hand: &mut impl ByHand) {
     for other in &new[1..] {
         let mut other = journal(plain, other);
         other.after("complete").await;
-        first.assert_equals(&other, &[6]);
+        first.assert_equals(&other, &[6]).await;
     }
 }
