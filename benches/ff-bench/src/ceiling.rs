@@ -1,11 +1,14 @@
 //! The ceiling: hand-written SQL that makes exactly the same changes as the engine.
 //!
-//! It says how fast this schema could be on this machine. A test compares the rows that a life
+//! It says how fast this schema could be on this machine. A test compares the rows that each step
 //! leaves, by the engine and by hand. Here, and only here, SQL over the schema is written by hand:
-//! generated SQL cannot be measured against itself.
+//! generated SQL cannot be measured against itself. It does what the loads need, and guards no
+//! more than they need: the lease, and the states that a step starts from.
 
+mod flow;
 mod postgres;
 mod sqlite;
+mod wait;
 
 use ff_core::contracts::CreateExecutionArgs;
 use ff_core::types::TimestampMs;
@@ -14,8 +17,10 @@ use uuid::Uuid;
 
 use crate::error::BenchError;
 
+pub use flow::{FlowByHand, NewEdge, NewFlow};
 pub use postgres::PostgresByHand;
 pub use sqlite::SqliteByHand;
+pub use wait::{NewSignal, NewWait, WaitByHand};
 
 /// An execution to insert.
 #[derive(Clone, Debug)]
@@ -24,6 +29,7 @@ pub struct NewExecution {
     pub(crate) id: Uuid,
     pub(crate) lane: String,
     pub(crate) payload: Vec<u8>,
+    pub(crate) policy: Option<String>,
     pub(crate) namespace: String,
     pub(crate) instance_tag: Option<String>,
     pub(crate) raw_fields: String,
@@ -31,8 +37,8 @@ pub struct NewExecution {
 }
 
 impl NewExecution {
-    /// The execution that the engine would create of these arguments: without policy, delay,
-    /// deadline and requirements.
+    /// The execution that the engine would create of these arguments: without delay, deadline and
+    /// requirements.
     #[must_use]
     pub fn of(args: &CreateExecutionArgs) -> Self {
         let now_ms = args.now.0;
@@ -47,6 +53,7 @@ impl NewExecution {
             id: args.execution_id.uuid(),
             lane: args.lane_id.as_str().to_owned(),
             payload: args.input_payload.clone(),
+            policy: args.policy.as_ref().map(|policy| json!(policy).to_string()),
             namespace: args.namespace.as_str().to_owned(),
             instance_tag: args.tags.get("cairn.instance_id").cloned(),
             raw_fields: raw_fields.to_string(),
@@ -68,7 +75,7 @@ pub struct Terms {
     pub lease_ms: i64,
 }
 
-/// An execution that was claimed by hand: the fence of its completion.
+/// An execution that was claimed by hand: the fence of the next steps.
 #[derive(Clone, Copy, Debug)]
 pub struct Held {
     pub(crate) partition: i16,
@@ -79,7 +86,7 @@ pub struct Held {
     pub(crate) attempt_id: Uuid,
 }
 
-/// The three steps of a life, by hand. Each call commits.
+/// The steps of a life, by hand. Each call commits.
 pub trait ByHand: Send {
     /// Inserts executions.
     ///
@@ -110,4 +117,16 @@ pub trait ByHand: Send {
         held: &[Held],
         now: TimestampMs,
     ) -> impl Future<Output = Result<usize, BenchError>> + Send;
+
+    /// Fails an execution of a policy with retries: a worker may claim it again at once. Returns
+    /// false if it was not the caller's any more, or has no retry left.
+    ///
+    /// # Errors
+    /// Those of the database.
+    fn retry(
+        &mut self,
+        held: &Held,
+        reason: &str,
+        now: TimestampMs,
+    ) -> impl Future<Output = Result<bool, BenchError>> + Send;
 }

@@ -27,6 +27,15 @@ pub const PAYLOAD: &[u8] = b"{\"n\":1}";
 /// The executions in one call of a batch where no other number is asked for.
 pub(crate) const BATCH: usize = 100;
 
+/// The most events that a caller dispatches at once.
+const DISPATCHED: u32 = 100;
+
+/// The pause of a caller with nothing to do, until another one has dispatched an event.
+const IDLE: Duration = Duration::from_millis(1);
+
+/// The reason of every failure.
+const FAILURE: &str = "the first try of this load always fails";
+
 /// The load of one caller.
 #[derive(Clone)]
 pub(crate) struct Load {

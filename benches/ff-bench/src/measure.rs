@@ -89,17 +89,14 @@ const TURNS: u32 = 2;
 
 async fn measured(session: &Session<'_>, scenario: Scenario) -> Result<Measured, BenchError> {
     let callers = session.settings.callers.unwrap_or(scenario.callers());
-    let (mut engine, mut ceiling) = session.sides(scenario, callers);
+    let [mut engine, mut ceiling] = session.sides(scenario, callers);
     let time = session.settings.time / TURNS;
     for _ in 0..TURNS {
-        if let Some(ceiling) = &mut ceiling {
-            ceiling.take_turn(time).await?;
-        }
+        ceiling.take_turn(time).await?;
         engine.take_turn(time).await?;
     }
 
-    let (engine, ceiling) = (engine.finish(), ceiling.map(session::Turns::finish));
-    let ratio = ceiling.as_ref().map(|ceiling| engine.per_s / ceiling.per_s);
-    let ratio = ratio.filter(|ratio| ratio.is_finite());
+    let (engine, ceiling) = (engine.finish(), ceiling.finish());
+    let ratio = Some(engine.per_s / ceiling.per_s).filter(|ratio| ratio.is_finite());
     Ok(Measured { scenario, callers, engine, ceiling, ratio })
 }

@@ -45,9 +45,9 @@ pub struct Measured {
     pub callers: usize,
     /// The engine.
     pub engine: Side,
-    /// The hand-written SQL; absent for a load that it does not have.
-    pub ceiling: Option<Side>,
-    /// The engine's rate by the ceiling's.
+    /// The hand-written SQL.
+    pub ceiling: Side,
+    /// The engine's rate by the ceiling's; absent if the ceiling ended nothing.
     pub ratio: Option<f64>,
 }
 

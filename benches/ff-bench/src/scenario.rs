@@ -67,15 +67,6 @@ impl Scenario {
         }
     }
 
-    /// True if the hand-written SQL has the same load.
-    #[must_use]
-    pub const fn has_ceiling(self) -> bool {
-        match self {
-            Self::Submit | Self::Pairs | Self::Batches | Self::Mixed | Self::EmptyClaim => true,
-            Self::Retry | Self::Suspend | Self::Flow => false,
-        }
-    }
-
     /// True if it works off executions that were submitted before.
     pub(crate) const fn drains(self) -> bool {
         matches!(self, Self::Pairs | Self::Batches)

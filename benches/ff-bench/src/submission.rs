@@ -3,6 +3,7 @@
 use ff_core::backend::ClaimPolicy;
 use ff_core::contracts::CreateExecutionArgs;
 use ff_core::partition::PartitionConfig;
+use ff_core::policy::{BackoffStrategy, ExecutionPolicy, RetryPolicy};
 use ff_core::types::{ExecutionId, LaneId, Namespace, TimestampMs, WorkerId, WorkerInstanceId};
 use uuid::Uuid;
 
@@ -41,6 +42,15 @@ pub fn submission_of(id: ExecutionId, lane: &LaneId, payload: &[u8]) -> CreateEx
         execution_deadline_at: None,
         now: TimestampMs::now(),
     }
+}
+
+/// An execution whose failures are tried again at once.
+#[must_use]
+pub fn submission_with_retries(lane: &LaneId, payload: &[u8]) -> CreateExecutionArgs {
+    let backoff = BackoffStrategy::Fixed { delay_ms: 0 };
+    let retries = RetryPolicy { backoff, ..RetryPolicy::default() };
+    let policy = ExecutionPolicy { retry_policy: Some(retries), ..ExecutionPolicy::default() };
+    CreateExecutionArgs { policy: Some(policy), ..submission(lane, payload) }
 }
 
 /// The terms on which a caller claims.

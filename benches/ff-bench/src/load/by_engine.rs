@@ -1,38 +1,22 @@
 //! Callers of the engine.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use ff_core::backend::{CapabilitySet, FailOutcome, FailureClass, FailureReason, Handle};
-use ff_core::contracts::{
-    ApplyDependencyToChildArgs, ClaimResumedExecutionArgs, ClaimResumedExecutionResult,
-    CreateFlowArgs, DeliverSignalArgs, ResumeCondition, ResumePolicy, SeedWaitpointHmacSecretArgs,
-    SignalMatcher, StageDependencyEdgeArgs, SuspendArgs, SuspendOutcome, SuspensionReasonCode,
-    WaitpointBinding,
-};
+use ff_core::contracts::{ClaimResumedExecutionResult, SuspendOutcome};
 use ff_core::engine_backend::{EngineBackend, Scan};
-use ff_core::partition::PartitionConfig;
-use ff_core::policy::{BackoffStrategy, ExecutionPolicy, RetryPolicy};
-use ff_core::types::{
-    AttemptIndex, EdgeId, ExecutionId, FlowId, LaneId, LeaseId, Namespace, SignalId, SuspensionId,
-    TimestampMs, WaitpointId, WorkerId, WorkerInstanceId,
-};
+use ff_core::types::{LaneId, TimestampMs};
 use futures_util::future::join_all;
-use uuid::Uuid;
 
-use super::{Caller, Load};
+use super::{Caller, DISPATCHED, FAILURE, IDLE, Load};
+use crate::diamond::Diamond;
 use crate::error::BenchError;
 use crate::scenario::Scenario;
-use crate::submission::{LEASE_MS, WORKER, instance, submission, submission_of, terms};
+use crate::submission::{submission, submission_with_retries, terms};
+use crate::wait::{Wait, resumption, signing_key};
 
 /// The executions that one call submits when a lane is filled.
 const FILL: usize = 2_000;
-
-/// The most events that a caller dispatches at once.
-const DISPATCHED: u32 = 100;
-
-/// The pause of a caller with nothing to do, until another one has dispatched an event.
-const IDLE: Duration = Duration::from_millis(1);
 
 /// A caller of the engine.
 pub(crate) struct EngineCaller {
@@ -47,8 +31,7 @@ pub(crate) async fn prepare(
     scenario: Scenario,
 ) -> Result<(), BenchError> {
     if scenario == Scenario::Suspend {
-        let key = SeedWaitpointHmacSecretArgs::new("bench", "5a".repeat(32));
-        engine.seed_waitpoint_hmac_secret(key).await?;
+        engine.seed_waitpoint_hmac_secret(signing_key()).await?;
     }
     Ok(())
 }
@@ -113,17 +96,11 @@ impl EngineCaller {
     }
 
     async fn retry(&self) -> Result<u64, BenchError> {
-        let retries = RetryPolicy {
-            backoff: BackoffStrategy::Fixed { delay_ms: 0 },
-            ..RetryPolicy::default()
-        };
-        let mut args = submission(&self.load.lane, &self.load.payload);
-        args.policy =
-            Some(ExecutionPolicy { retry_policy: Some(retries), ..ExecutionPolicy::default() });
+        let args = submission_with_retries(&self.load.lane, &self.load.payload);
         self.engine.create_execution(args).await?;
 
         let handle = self.claim_one().await?;
-        let reason = FailureReason::new("the first try of this load always fails");
+        let reason = FailureReason::new(FAILURE);
         let failed = self.engine.fail(&handle, reason, FailureClass::Transient).await?;
         if !matches!(failed, FailOutcome::RetryScheduled { .. }) {
             return Err(BenchError::Wrong(format!("no retry was scheduled: {failed:?}")));
@@ -140,43 +117,19 @@ impl EngineCaller {
         self.engine.create_execution(args).await?;
         let handle = self.claim_one().await?;
 
-        let (waitpoint_id, waitpoint_key) = (WaitpointId::new(), "go".to_owned());
-        let matcher = SignalMatcher::ByName("go".to_owned());
-        let condition = ResumeCondition::Single { waitpoint_key: waitpoint_key.clone(), matcher };
-        let waitpoint =
-            WaitpointBinding::Fresh { waitpoint_id: waitpoint_id.clone(), waitpoint_key };
-        let (policy, reason) = (ResumePolicy::normal(), SuspensionReasonCode::WaitingForSignal);
-        let suspension = SuspensionId::new();
-        let args =
-            SuspendArgs::new(suspension, waitpoint, condition, policy, reason, TimestampMs::now());
-
-        let suspended = self.engine.suspend(&handle, args).await?;
+        let wait = Wait::fresh();
+        let suspended = self.engine.suspend(&handle, wait.suspension()).await?;
         let SuspendOutcome::Suspended { details, .. } = suspended else {
             return Err(BenchError::Wrong(format!("not suspended: {suspended:?}")));
         };
         let token = details.waitpoint_token.token().clone();
-        let (signal, now) = (SignalId::new(), TimestampMs::now());
-        let signal = DeliverSignalArgs::new(id.clone(), waitpoint_id, signal, "go", token, now);
-        self.engine.deliver_signal(signal).await?;
+        self.engine.deliver_signal(wait.signal(&id, token)).await?;
 
-        let resumed = self.engine.claim_resumed_execution(self.resumed(id)).await?;
+        let resumed = resumption(id, &self.load.lane, self.load.caller);
+        let resumed = self.engine.claim_resumed_execution(resumed).await?;
         let ClaimResumedExecutionResult::Claimed(claimed) = resumed;
         self.engine.complete(&claimed.handle, None).await?;
         Ok(1)
-    }
-
-    fn resumed(&self, execution_id: ExecutionId) -> ClaimResumedExecutionArgs {
-        ClaimResumedExecutionArgs {
-            execution_id,
-            worker_id: WorkerId::new(WORKER),
-            worker_instance_id: WorkerInstanceId::new(instance(self.load.caller)),
-            lane_id: self.load.lane.clone(),
-            lease_id: LeaseId::from_uuid(Uuid::new_v4()),
-            lease_ttl_ms: u64::from(LEASE_MS),
-            current_attempt_index: AttemptIndex(0),
-            remaining_attempt_timeout_ms: None,
-            now: TimestampMs::now(),
-        }
     }
 
     async fn flow(&self) -> Result<u64, BenchError> {
@@ -201,65 +154,24 @@ impl EngineCaller {
         Ok(counts.processed)
     }
 
-    /// Submits a flow: one execution, then two that depend on it, then one that depends on both.
+    /// Submits a flow. Returns the number of its members.
     async fn submit_flow(&self) -> Result<u64, BenchError> {
-        let (flow, now) = (FlowId::new(), TimestampMs::now());
-        let (flow_kind, namespace) = ("bench".into(), Namespace::new("bench"));
-        let args = CreateFlowArgs { flow_id: flow.clone(), flow_kind, namespace, now };
-        self.engine.create_flow(args).await?;
-
-        let ids: [ExecutionId; 4] =
-            std::array::from_fn(|_| ExecutionId::for_flow(&flow, &PartitionConfig::default()));
-        let member =
-            |id: &ExecutionId| submission_of(id.clone(), &self.load.lane, &self.load.payload);
-        let batch = ids.iter().map(member).collect();
-        for created in self.engine.create_flow_members(&flow, batch).await {
+        let diamond = Diamond::fresh(&self.load.lane, &self.load.payload);
+        let flow = &diamond.flow.flow_id;
+        self.engine.create_flow(diamond.flow.clone()).await?;
+        for created in self.engine.create_flow_members(flow, diamond.members.to_vec()).await {
             created?;
         }
 
-        let revision = self.engine.describe_flow(&flow).await?.map(|flow| flow.graph_revision);
+        let revision = self.engine.describe_flow(flow).await?.map(|flow| flow.graph_revision);
         let revision = revision.ok_or_else(|| BenchError::Wrong("the flow is gone".into()))?;
-        let [first, left, right, last] = &ids;
-        let edges = [(first, left), (first, right), (left, last), (right, last)];
-        for (revision, (upstream, downstream)) in (revision..).zip(edges) {
-            self.depend(&flow, upstream, downstream, revision).await?;
+        for dependency in diamond.dependencies(revision) {
+            self.engine.stage_dependency_edge(dependency.staged).await?;
+            self.engine.apply_dependency_to_child(dependency.applied).await?;
         }
 
-        self.engine.release_flow(&flow, TimestampMs::now()).await?;
-        Ok(ids.len() as u64)
-    }
-
-    async fn depend(
-        &self,
-        flow: &FlowId,
-        upstream: &ExecutionId,
-        downstream: &ExecutionId,
-        revision: u64,
-    ) -> Result<(), BenchError> {
-        let staged = StageDependencyEdgeArgs {
-            flow_id: flow.clone(),
-            edge_id: EdgeId::new(),
-            upstream_execution_id: upstream.clone(),
-            downstream_execution_id: downstream.clone(),
-            dependency_kind: "success_only".into(),
-            data_passing_ref: None,
-            expected_graph_revision: revision,
-            now: TimestampMs::now(),
-        };
-        let applied = ApplyDependencyToChildArgs {
-            flow_id: flow.clone(),
-            edge_id: staged.edge_id.clone(),
-            downstream_execution_id: downstream.clone(),
-            upstream_execution_id: upstream.clone(),
-            graph_revision: revision + 1,
-            dependency_kind: "success_only".into(),
-            data_passing_ref: None,
-            now: staged.now,
-        };
-
-        self.engine.stage_dependency_edge(staged).await?;
-        self.engine.apply_dependency_to_child(applied).await?;
-        Ok(())
+        self.engine.release_flow(flow, TimestampMs::now()).await?;
+        Ok(diamond.members.len() as u64)
     }
 }
 

@@ -63,12 +63,8 @@ impl Session<'_> {
         vec![b'x'; self.settings.payload_bytes]
     }
 
-    /// The engine's side and the hand-written one, if the load has one.
-    pub(super) fn sides(
-        &self,
-        scenario: Scenario,
-        callers: usize,
-    ) -> (Turns<'_>, Option<Turns<'_>>) {
+    /// The engine's side and the hand-written one.
+    pub(super) fn sides(&self, scenario: Scenario, callers: usize) -> [Turns<'_>; 2] {
         let side = |by| Turns {
             session: self,
             scenario,
@@ -79,7 +75,7 @@ impl Session<'_> {
             done: Done::default(),
             counters: Counters::default(),
         };
-        (side(By::Engine), scenario.has_ceiling().then(|| side(By::Hand)))
+        [By::Engine, By::Hand].map(side)
     }
 }
 

@@ -67,11 +67,9 @@ fn rates(scenarios: &[Measured]) -> Table {
     ]);
     for measured in scenarios {
         let Measured { scenario, callers, engine, ceiling, ratio } = measured;
-        let ratio = ratio.map_or_else(|| "no ceiling".to_owned(), |ratio| format!("{ratio:.2} x"));
+        let ratio = ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2} x"));
         table.row(rate(scenario.name(), &callers.to_string(), "engine", ratio, engine));
-        if let Some(ceiling) = ceiling {
-            table.row(rate("", "", "ceiling", String::new(), ceiling));
-        }
+        table.row(rate("", "", "ceiling", String::new(), ceiling));
     }
     table
 }
@@ -95,9 +93,7 @@ fn lives(scenarios: &[Measured]) -> Table {
     let mut table = usages("per life");
     for measured in scenarios {
         table.row(usage(measured.scenario.name(), "engine", &measured.engine.per_life));
-        if let Some(ceiling) = &measured.ceiling {
-            table.row(usage("", "ceiling", &ceiling.per_life));
-        }
+        table.row(usage("", "ceiling", &measured.ceiling.per_life));
     }
     table
 }
