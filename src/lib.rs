@@ -96,6 +96,8 @@ pub use ff_core as core;
 pub use ff_backend_memory as memory;
 #[cfg(feature = "postgres")]
 pub use ff_backend_postgres as postgres;
+#[cfg(feature = "mariadb")]
+pub use ff_backend_mariadb as mariadb;
 #[cfg(feature = "sqlite")]
 pub use ff_backend_sqlite as sqlite;
 
