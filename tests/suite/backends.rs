@@ -273,6 +273,11 @@ async fn postgres_opened(options: PostgresOptions, leftover: Leftover) -> Bench 
     Bench { backend, plain, clock, tag: BackendTag::Postgres, asked: None, leftover }
 }
 
+/// The server of FF_MARIADB_TEST_URL.
+pub(crate) fn mariadb_url() -> String {
+    mariadb::url()
+}
+
 pub(crate) async fn mariadb() -> Bench {
     let clock = TestClock::new();
     let database = mariadb::Database::take().await;

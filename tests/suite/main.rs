@@ -19,6 +19,7 @@ mod flow;
 mod granted;
 mod limited;
 mod locks;
+mod mariadb;
 mod money;
 mod plain;
 mod plans;

@@ -16,7 +16,7 @@ static FREE: Mutex<Vec<String>> = Mutex::new(Vec::new());
 const SEEDED: [&str; 2] = ["ff_partition_config", "ff_migration_annotation"];
 
 /// The server, where the suite may create databases.
-pub(super) fn url() -> String {
+pub(crate) fn url() -> String {
     std::env::var("FF_MARIADB_TEST_URL").unwrap_or_else(|_| {
         panic!(
             "FF_MARIADB_TEST_URL is unset: scripts/test mariadb starts a server, or point the \
