@@ -237,6 +237,10 @@ pub trait Dialect: Send + Sync {
     /// join and discard all rows but one.
     fn fences_lookups(&self) -> bool;
 
+    /// The condition that the columns, as one tuple, come after the values, said so that an index
+    /// over the columns leads there.
+    fn comes_after(&self, columns: Vec<Expr>, values: Vec<Expr>) -> Expr;
+
     /// Locks the rows that the select finds.
     ///
     /// # Errors

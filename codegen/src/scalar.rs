@@ -167,7 +167,7 @@ impl<S: Operands> Scalars<'_, S> {
                     pairs.iter().map(|(column, _)| self.column(*column)).collect();
                 let values: Vec<Expr> =
                     pairs.iter().map(|(column, expr)| self.expr(expr, column.ty)).collect();
-                Condition::all().add(Expr::tuple(columns).gt(Expr::tuple(values)))
+                Condition::all().add(self.dialect.comes_after(columns, values))
             }
         }
     }

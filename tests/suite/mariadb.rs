@@ -81,6 +81,11 @@ fn the_connection_that_writes_is_replaced_mariadb() {
                 drop(own);
                 bench.create().await;
             }
+            let crate::plain::PlainSql::MariaDb(pool) = &bench.plain else { panic!("MariaDB") };
+            for _ in 0..20 {
+                // A connection that fails leaves the pool.
+                let _ = pool.execute("SELECT 1").await;
+            }
             assert_eq!(bench.plain.rows("ff_exec_core").await.len(), 3);
         })
     });

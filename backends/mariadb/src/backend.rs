@@ -121,7 +121,7 @@ impl MariaDbBackend {
                 bind::add(&mut arguments, bound(&one.source, bindings), one.ty)?;
             }
 
-            let found = query_with(text(&read.statement), arguments);
+            let found = query_with(text(&read.statement.sql), arguments);
             let found = found.fetch_all(&mut *connection).await;
             let rows: Vec<MySqlRow> = match found {
                 Ok(rows) => rows,

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use ff_codegen::{MariaDb, now_ms};
 use ff_core::types::TimestampMs;
 use sqlx::mysql::MySqlPool;
-use sqlx::{AssertSqlSafe, query_scalar};
+use sqlx::query_scalar;
 
 use crate::connect::Given;
 use crate::error::MariaDbError;
+use crate::statements::text;
 
 /// The time between two measurements.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(30);
@@ -48,8 +49,7 @@ impl Clock {
         let mut best: Option<(Duration, Instant, i64)> = None;
         for _ in 0..SAMPLES {
             let before = Instant::now();
-            let sql = AssertSqlSafe(now_ms(&MariaDb));
-            let read = query_scalar::<_, i64>(sql).fetch_one(&mut *connection).await;
+            let read = query_scalar::<_, i64>(text(&now_ms(&MariaDb))).fetch_one(&mut *connection).await;
             let (trip, database_ms) = (before.elapsed(), read.map_err(MariaDbError::read)?);
             if best.is_none_or(|(quickest, ..)| trip < quickest) {
                 // The best estimate is that the database read its clock half-way.

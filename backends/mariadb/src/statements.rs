@@ -50,7 +50,7 @@ impl Statements {
     }
 }
 
-/// The rendered text: codegen made it from a shape, which holds no values.
-pub(crate) fn text(statement: &Statement) -> SqlStr {
-    AssertSqlSafe(statement.sql.clone()).into_sql_str()
+/// A rendered text: codegen made it from a shape, which holds no values.
+pub(crate) fn text(sql: &str) -> SqlStr {
+    AssertSqlSafe(sql.to_owned()).into_sql_str()
 }

@@ -218,7 +218,7 @@ impl ScriptConnection for WritingConnection {
         }
 
         let statement = step.statement();
-        let query = query_with(text(statement), arguments);
+        let query = query_with(text(&statement.sql), arguments);
         let connection = self.connected().await?;
         if statement.yields.is_empty() && matches!(step, ScriptStep::Write { .. }) {
             let done = query.execute(connection).await.map_err(MariaDbError::read)?;

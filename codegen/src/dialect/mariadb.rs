@@ -253,7 +253,7 @@ impl Dialect for MariaDb {
     }
 
     fn items(&self, list: Expr) -> FunctionCall {
-        rows_of(Expr::cust_with_exprs("CONVERT(? USING utf8mb4)", [list]), DOCUMENTS)
+        rows_of(list.cast_as("char CHARACTER SET utf8mb4"), DOCUMENTS)
     }
 
     fn item(&self, name: &Name, ty: ColumnType) -> Expr {
@@ -275,6 +275,20 @@ impl Dialect for MariaDb {
 
     fn fences_lookups(&self) -> bool {
         false
+    }
+
+    fn comes_after(&self, columns: Vec<Expr>, values: Vec<Expr>) -> Expr {
+        // A comparison of tuples reads an index from its beginning.
+        let pairs: Vec<(Expr, Expr)> = columns.into_iter().zip(values).collect();
+        let first = pairs.first().cloned().map(|(column, value)| column.gte(value));
+        let after = pairs.into_iter().rev().fold(None, |rest: Option<Expr>, (column, value)| {
+            let after = column.clone().gt(value.clone());
+            Some(match rest {
+                None => after,
+                Some(rest) => after.or(column.eq(value).and(rest)),
+            })
+        });
+        first.into_iter().chain(after).reduce(ExprTrait::and).unwrap_or_else(|| Expr::cust("FALSE"))
     }
 
     fn lock_rows(&self, select: &mut SelectStatement, lock: RowLock) -> Result<(), RenderError> {

@@ -302,6 +302,10 @@ impl Dialect for Postgres {
         true
     }
 
+    fn comes_after(&self, columns: Vec<Expr>, values: Vec<Expr>) -> Expr {
+        Expr::tuple(columns).gt(Expr::tuple(values))
+    }
+
     fn lock_rows(&self, select: &mut SelectStatement, lock: RowLock) -> Result<(), RenderError> {
         match lock {
             RowLock::Wait => select.lock(LockType::NoKeyUpdate),

@@ -267,6 +267,10 @@ impl Dialect for Sqlite {
         false
     }
 
+    fn comes_after(&self, columns: Vec<Expr>, values: Vec<Expr>) -> Expr {
+        Expr::tuple(columns).gt(Expr::tuple(values))
+    }
+
     fn lock_rows(&self, _: &mut SelectStatement, lock: RowLock) -> Result<(), RenderError> {
         match lock {
             // Every writing transaction begins IMMEDIATE, so no other transaction can hold a row.

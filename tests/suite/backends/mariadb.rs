@@ -58,7 +58,7 @@ impl Database {
 
     /// Empties the tables for the next test.
     pub(super) async fn free(self, pool: &MySqlPool) {
-        let mut sql = String::new();
+        let mut sql = "SET SESSION lock_wait_timeout = 5;".to_owned();
         for table in TABLES.iter().filter(|table| !SEEDED.contains(&table.name)) {
             sql.push_str(&format!("DELETE FROM {};", table.name));
             if table.identity().is_some() {
