@@ -34,7 +34,8 @@ pub(crate) fn flagged<'a>(
 
 /// The flags of the conditions of indexes that have none in the schema.
 static OF_INDEXES: LazyLock<Vec<Flag>> = LazyLock::new(|| {
-    let of_table = |table: &&'static Table| table.indexes.iter().filter_map(|index| flag_of(table, index));
+    let of_table =
+        |table: &&'static Table| table.indexes.iter().filter_map(|index| flag_of(table, index));
     TABLES.iter().flat_map(of_table).collect()
 });
 
@@ -51,11 +52,13 @@ pub(crate) fn stored_flags(
 
 /// True if the column is a flag.
 pub(crate) fn is_flag(column: ColumnRef) -> bool {
-    let in_schema = || TABLES.iter().flat_map(|table| table.flags).any(|flag| flag.column == column);
-    column.ty == ColumnType::Bool && (in_schema() || OF_INDEXES.iter().any(|flag| flag.column == column))
+    let in_schema =
+        || TABLES.iter().flat_map(|table| table.flags).any(|flag| flag.column == column);
+    column.ty == ColumnType::Bool
+        && (in_schema() || OF_INDEXES.iter().any(|flag| flag.column == column))
 }
 
-/// The flag of an index whose condition says more than that its columns are present, and has no
+/// The flag of an index, if its condition says more than that its columns are present, and has no
 /// flag in the schema.
 fn flag_of(table: &'static Table, index: &Index) -> Option<Flag> {
     let condition = index.only?;

@@ -90,8 +90,8 @@ fn a_change_of_the_schema_without_a_migration_is_found_and_written() {
     assert_eq!(copy.faults(), unwritten);
 
     assert!(matches!(copy.generate(Some("../x")), Err(HistoryError::Name(_))));
-    let files = DIALECTS
-        .map(|dialect| format!("migrations/{dialect}/{}.sql", next("failure_class")));
+    let files =
+        DIALECTS.map(|dialect| format!("migrations/{dialect}/{}.sql", next("failure_class")));
     let written = copy.generate(Some("failure_class")).unwrap();
     assert_eq!(&written[..DIALECTS.len()], files);
     assert_eq!(copy.faults(), []);

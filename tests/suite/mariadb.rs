@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use ff_backend_mariadb::migrate::migrate;
-use ff_backend_mariadb::sqlx::{self, AssertSqlSafe, Connection as _, Executor as _, MySqlConnection};
+use ff_backend_mariadb::sqlx::{
+    self, AssertSqlSafe, Connection as _, Executor as _, MySqlConnection,
+};
 use ff_codegen::MariaDb;
 use ff_core::backend::CapabilitySet;
 use uuid::Uuid;
@@ -16,7 +18,8 @@ const TRIES: u64 = 6;
 
 async fn connect(database: &str) -> MySqlConnection {
     let mut connection = MySqlConnection::connect(&backends::mariadb_url()).await.unwrap();
-    let sql = format!("CREATE DATABASE IF NOT EXISTS {database}; USE {database}; {}", MariaDb::SESSION);
+    let sql =
+        format!("CREATE DATABASE IF NOT EXISTS {database}; USE {database}; {}", MariaDb::SESSION);
     connection.execute(AssertSqlSafe(sql)).await.unwrap();
     connection
 }
@@ -47,7 +50,8 @@ async fn a_migration_that_is_killed_anywhere_is_finished_by_the_next_mariadb() {
     for number in 1..=TRIES {
         let name = format!("ff_test_{}", Uuid::new_v4().simple());
         let mut killed = connect(&name).await;
-        let id: u64 = sqlx::query_scalar("SELECT CONNECTION_ID()").fetch_one(&mut killed).await.unwrap();
+        let id: u64 =
+            sqlx::query_scalar("SELECT CONNECTION_ID()").fetch_one(&mut killed).await.unwrap();
         let migration = tokio::spawn(async move { migrate(&mut killed).await.is_err() });
         tokio::time::sleep(Duration::from_millis(number * number * 4)).await;
         // It may be over by now.
@@ -73,6 +77,10 @@ fn the_connection_that_writes_is_replaced_mariadb() {
                 let sql = "SELECT id FROM information_schema.processlist \
                            WHERE db = DATABASE() AND id <> CONNECTION_ID()";
                 let crate::plain::PlainSql::MariaDb(pool) = &bench.plain else { panic!("MariaDB") };
+                for _ in 0..20 {
+                    // A connection that fails leaves the pool.
+                    let _ = pool.execute("SELECT 1").await;
+                }
                 let mut own = pool.acquire().await.unwrap();
                 let ids: Vec<i64> = sqlx::query_scalar(sql).fetch_all(&mut *own).await.unwrap();
                 for id in ids {
@@ -100,16 +108,18 @@ fn writers_of_several_processes_take_turns_mariadb() {
                 bench.create().await;
             }
             let others = [bench.another_process().await, bench.another_process().await];
-            let claims = others.into_iter().chain([bench.backend.clone()]).map(|backend| async move {
-                let (mut claimed, none) = (Vec::new(), CapabilitySet::default());
-                loop {
-                    let found = backend.claim_many(&lane(), &none, worker("w"), 7).await.unwrap();
-                    if found.is_empty() {
-                        return claimed;
+            let claims =
+                others.into_iter().chain([bench.backend.clone()]).map(|backend| async move {
+                    let (mut claimed, none) = (Vec::new(), CapabilitySet::default());
+                    loop {
+                        let found =
+                            backend.claim_many(&lane(), &none, worker("w"), 7).await.unwrap();
+                        if found.is_empty() {
+                            return claimed;
+                        }
+                        claimed.extend(found);
                     }
-                    claimed.extend(found);
-                }
-            });
+                });
             let claimed = futures_util::future::join_all(claims).await;
             assert_eq!(claimed.iter().map(Vec::len).sum::<usize>(), 200);
             assert!(claimed.iter().all(|of_one| !of_one.is_empty()));

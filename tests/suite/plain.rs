@@ -72,7 +72,8 @@ impl PlainSql {
             }
             Self::MariaDb(pool) => {
                 let marks = vec!["?"; columns.len()].join(", ");
-                let names: Vec<String> = columns.iter().map(|c| format!("\"{}\"", c.name)).collect();
+                let names: Vec<String> =
+                    columns.iter().map(|c| format!("\"{}\"", c.name)).collect();
                 let names = names.join(", ");
                 let sql = format!("INSERT INTO {name} ({names}) VALUES ({marks})");
                 let mut arguments = MySqlArguments::default();
@@ -159,7 +160,7 @@ impl PlainSql {
                      mark: &dyn Fn(usize, &ColumnRef) -> String,
                      between: &str| {
             let term = |(at, (column, _)): (usize, &(ColumnRef, Value))| {
-                format!("{} = {}", column.name, mark(from + at, column))
+                format!("\"{}\" = {}", column.name, mark(from + at, column))
             };
             of.iter().enumerate().map(term).collect::<Vec<_>>().join(between)
         };
@@ -358,8 +359,9 @@ fn from_mariadb(row: &MySqlRow, index: usize, ty: ColumnType) -> Value {
         ColumnType::Bytes => bytes().map(Value::Bytes),
         ColumnType::Uuid => bytes().map(|bytes| Value::Uuid(Uuid::from_slice(&bytes).unwrap())),
         ColumnType::Json => bytes().map(|bytes| Value::Json(parsed(bytes))),
-        ColumnType::TextList => bytes()
-            .map(|bytes| Value::TextList(serde_json::from_value(parsed(bytes)).unwrap())),
+        ColumnType::TextList => {
+            bytes().map(|bytes| Value::TextList(serde_json::from_value(parsed(bytes)).unwrap()))
+        }
     };
     found.unwrap_or(Value::Null)
 }

@@ -75,8 +75,7 @@ impl MariaDbBackend {
         clock.measure(&pool).await?;
 
         let (bell, traffic) = (Arc::<Bell>::default(), Arc::<TrafficMeter>::default());
-        let writer =
-            Writer::start(connections.clone(), Arc::clone(&bell), Arc::clone(&traffic));
+        let writer = Writer::start(connections.clone(), Arc::clone(&bell), Arc::clone(&traffic));
         let inner = Arc::new(Inner {
             statements: Statements::default(),
             writer,

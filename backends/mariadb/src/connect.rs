@@ -84,7 +84,8 @@ impl MariaDbOptions {
 
     /// Reads the URL.
     pub(crate) fn parse(&self) -> Result<Connections, MariaDbError> {
-        let refused = |reason: String| MariaDbError::read(sqlx::Error::Configuration(reason.into()));
+        let refused =
+            |reason: String| MariaDbError::read(sqlx::Error::Configuration(reason.into()));
         let (_, rest) = self.url.split_once(':').unwrap_or_default();
         let (_, query) = rest.split_once('?').unwrap_or_default();
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {

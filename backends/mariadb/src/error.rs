@@ -92,12 +92,6 @@ impl MariaDbError {
         self.class
     }
 
-    /// The reason, if the database's schema was refused.
-    #[must_use]
-    pub fn migrate_error(&self) -> Option<&MigrateError> {
-        self.source.downcast_ref()
-    }
-
     /// True if a row with that key exists already.
     pub(crate) fn is_unique_violation(&self) -> bool {
         self.number.is_some_and(|number| KEY_EXISTS.contains(&number))

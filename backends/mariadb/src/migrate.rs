@@ -98,7 +98,8 @@ pub async fn migrate_at(
 /// binary; it is left unchanged. [`MigrateError::Database`] where MariaDB fails.
 pub async fn migrate(connection: &mut MySqlConnection) -> Result<Vec<&'static str>, MigrateError> {
     check_version(connection).await?;
-    let locked: Option<i64> = query_scalar(LOCK).bind(PATIENCE_S).fetch_one(&mut *connection).await?;
+    let locked: Option<i64> =
+        query_scalar(LOCK).bind(PATIENCE_S).fetch_one(&mut *connection).await?;
     if locked != Some(1) {
         return Err(MigrateError::Busy);
     }

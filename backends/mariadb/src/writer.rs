@@ -136,7 +136,10 @@ impl Task {
         }
     }
 
-    async fn apply(&mut self, orders: &[Order]) -> Result<Vec<Outcome<MariaDbError>>, MariaDbError> {
+    async fn apply(
+        &mut self,
+        orders: &[Order],
+    ) -> Result<Vec<Outcome<MariaDbError>>, MariaDbError> {
         let plans: Vec<_> =
             orders.iter().map(|order| (&order.script.script, &order.bindings)).collect();
         let (until, mut pause) = (Instant::now() + PATIENCE, FIRST_PAUSE);

@@ -107,10 +107,7 @@ fn index_statement(
     Ok(create)
 }
 
-fn kept_list_key(
-    dialect: &dyn Dialect,
-    column: ColumnRef,
-) -> Option<(String, &'static str, Expr)> {
+fn kept_list_key(dialect: &dyn Dialect, column: ColumnRef) -> Option<(String, &'static str, Expr)> {
     if column.ty == ColumnType::TextList { dialect.kept_list_key(column) } else { None }
 }
 

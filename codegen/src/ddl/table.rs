@@ -109,9 +109,10 @@ pub(super) fn flag_definitions(
 
 /// The columns that the database computes from lists, for its indexes.
 fn kept_list_keys(dialect: &dyn Dialect, table: &Table) -> impl Iterator<Item = ColumnDef> {
-    let lists = table.columns.iter().filter(|column| {
-        column.ty == ColumnType::TextList && is_in_index(table, **column)
-    });
+    let lists = table
+        .columns
+        .iter()
+        .filter(|column| column.ty == ColumnType::TextList && is_in_index(table, **column));
     lists.filter_map(move |column| {
         let (name, ty, value) = dialect.kept_list_key(*column)?;
         let mut definition = ColumnDef::new(Alias::new(name));

@@ -1,5 +1,5 @@
-//! MariaDB: scripts whose writers take turns; JSON and lists in text, computed columns in the place
-//! of partial indexes, and lists of JSON as tables.
+//! MariaDB: scripts, with one writer at a time; JSON and lists in text, computed columns in the
+//! place of partial indexes, and lists of JSON as tables.
 //!
 //! The texts are written for sessions with [`MariaDb::SESSION`].
 
@@ -161,7 +161,7 @@ impl Dialect for MariaDb {
 
     fn json_text(&self, column: Expr, keys: &[Name]) -> Expr {
         let path = keys.iter().fold("$".to_owned(), |path, key| format!("{path}.\"{key}\""));
-        Func::cust("JSON_VALUE").arg(column).arg(constant(&path)).into()
+        text_at(column, &path)
     }
 
     fn json_merge(&self, object: Expr, members: Expr) -> Expr {
@@ -258,11 +258,11 @@ impl Dialect for MariaDb {
 
     fn item(&self, name: &Name, ty: ColumnType) -> Expr {
         let element = || Expr::col((ITEM, "value"));
-        let path = || constant(&format!("$.\"{name}\""));
-        let text = || Expr::from(Func::cust("JSON_VALUE").arg(element()).arg(path()));
+        let path = format!("$.\"{name}\"");
+        let text = || text_at(element(), &path);
         match ty {
             ColumnType::Json | ColumnType::TextList => {
-                Func::cust("JSON_EXTRACT").arg(element()).arg(path()).into()
+                Func::cust("JSON_EXTRACT").arg(element()).arg(constant(&path)).into()
             }
             ColumnType::Uuid => unhyphenated(text()),
             ColumnType::Bytes => Func::cust("UNHEX").arg(text()).into(),
@@ -460,6 +460,15 @@ fn key_of_list(list: &Expr) -> Expr {
         Some(table) => Expr::col((table.1.clone(), name)),
         None => Expr::col(name),
     }
+}
+
+/// The text at the path of a document; NULL for `null`. `JSON_VALUE` has none for objects, and none
+/// for an empty text.
+fn text_at(document: Expr, path: &str) -> Expr {
+    let found = || Func::cust("JSON_EXTRACT").arg(document.clone()).arg(constant(path));
+    let is_text = Expr::from(Func::cust("JSON_TYPE").arg(found())).ne(constant("NULL"));
+    let text = Expr::case(is_text, Func::cust("JSON_UNQUOTE").arg(found()));
+    operator(text.into(), "COLLATE", Expr::custom_keyword("utf8mb4_nopad_bin"))
 }
 
 /// The function that yields the elements of a JSON array as rows.

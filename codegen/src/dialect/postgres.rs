@@ -10,8 +10,8 @@ use sea_query::{
 };
 
 use super::{
-    ArrayType, CommitStrategy, Dialect, Grammar, ITEM, ListSearch, Placeholders, RowLock, RowNumbering,
-    TransactionControl, WriteKind,
+    ArrayType, CommitStrategy, Dialect, Grammar, ITEM, ListSearch, Placeholders, RowLock,
+    RowNumbering, TransactionControl, WriteKind,
 };
 use crate::clauses;
 use crate::ddl::CountText;

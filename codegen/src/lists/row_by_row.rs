@@ -107,7 +107,10 @@ impl ByList<'_> {
         };
 
         let mut first = Query::select();
-        first.column((KNOWN, KEY)).expr(Expr::cust("1")).exprs(key_of_row(KNOWN, &Expr::cust("TRUE")));
+        first
+            .column((KNOWN, KEY))
+            .expr(Expr::cust("1"))
+            .exprs(key_of_row(KNOWN, &Expr::cust("TRUE")));
         first.from(KNOWN).and_where(Self::covered());
 
         let mut next = Query::select();
@@ -131,9 +134,11 @@ impl ByList<'_> {
     }
 
     fn is_found(&self, alias: &'static str) -> Expr {
-        let same = self.table.key.iter().map(|column| {
-            Expr::col((alias, column.name)).eq(Expr::col((FOUND, column.name)))
-        });
+        let same = self
+            .table
+            .key
+            .iter()
+            .map(|column| Expr::col((alias, column.name)).eq(Expr::col((FOUND, column.name))));
         same.reduce(ExprTrait::and).unwrap_or_else(|| Expr::cust("TRUE"))
     }
 }

@@ -100,7 +100,8 @@ async fn in_mariadb(global: &Global, arguments: &Arguments) -> Result<Report, Fa
 
     use ff_backend_mariadb::{MariaDbOptions, migrate::migrate_at};
     let report = migrate_at(&MariaDbOptions::new(&global.db), arguments.dry_run).await;
-    let report = report.map_err(|error| Failure::new(format!("migrating the database: {error}")))?;
+    let report =
+        report.map_err(|error| Failure::new(format!("migrating the database: {error}")))?;
     Ok(Report { applied: report.applied, already: report.already, sql: report.sql })
 }
 

@@ -1,5 +1,5 @@
-//! Databases of MariaDB for one test at a time: emptying the tables of one takes a tenth of the time
-//! of making them.
+//! Databases of MariaDB for one test at a time: to empty tables takes a tenth of the time to make
+//! them.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -10,19 +10,12 @@ use ff_core::state::{
 use super::{code, files, relative, root};
 
 /// The backends that send SQL.
-const BACKENDS: [&str; 4] = [
-    "backends/mariadb/src",
-    "backends/postgres/src",
-    "backends/script/src",
-    "backends/sqlite/src",
-];
+const BACKENDS: [&str; 4] =
+    ["backends/mariadb/src", "backends/postgres/src", "backends/script/src", "backends/sqlite/src"];
 
 #[test]
 fn backends_name_no_table() {
-    for path in BACKENDS
-        .map(|directory| files(directory, &["rs"]))
-        .concat()
-    {
+    for path in BACKENDS.map(|directory| files(directory, &["rs"])).concat() {
         for (number, line) in code(&path) {
             for table in TABLES {
                 let named = line.contains(&format!("{}\"", table.name))
@@ -50,8 +43,8 @@ fn backends_name_no_state() {
         words::<PublicState>(),
     ]
     .concat();
-    let backends =
-        ["mariadb", "memory", "postgres", "script", "sqlite"].map(|name| format!("backends/{name}/src"));
+    let backends = ["mariadb", "memory", "postgres", "script", "sqlite"]
+        .map(|name| format!("backends/{name}/src"));
     for path in backends.map(|directory| files(&directory, &["rs"])).concat() {
         for (number, line) in code(&path) {
             for state in &states {
