@@ -50,7 +50,7 @@ const KEY_EXISTS: [u16; 4] = [1022, 1062, 1169, 1586];
 
 /// Error numbers of a value that the server cannot store: a packet or row that is too large, a
 /// number out of range, letters that are none, a text that is cut off.
-const CONTENT: [u16; 7] = [1118, 1153, 1264, 1366, 1406, 1690, 3854];
+const CONTENT: [u16; 9] = [1118, 1153, 1264, 1265, 1292, 1366, 1406, 1690, 3854];
 
 /// A failure of the database, classified.
 #[derive(Clone)]
