@@ -50,6 +50,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use ff_core::contracts::EdgeDependencyPolicy;
+use ff_core::model::hidden::Hidden;
 use ff_core::policy::ExecutionPolicy;
 use ff_core::types::{FlowId, LaneId, Namespace};
 
@@ -129,13 +130,14 @@ impl fmt::Display for NodeName {
 }
 
 /// One node: the execution to create, and the nodes that it waits for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, derive_more::Debug, PartialEq)]
 pub struct NodeSpec {
     /// Its name; the execution carries it as the tag [`NODE_TAG`].
     pub name: NodeName,
     /// The kind of work, for the worker that runs it.
     pub kind: String,
     /// The input.
+    #[debug("{}", Hidden(payload))]
     pub payload: Vec<u8>,
     /// The lane that it is claimed from.
     pub lane: LaneId,

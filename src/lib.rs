@@ -60,6 +60,7 @@
 //! # Features
 //! - `sqlite`, `postgres`, `memory`: the backends that [`open`] knows; the first two by default.
 //! - `cli`: the binary `ff`; by default. A library user turns it off.
+//! - `otel`: `ff` sends its spans to an OpenTelemetry collector.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
@@ -85,6 +86,8 @@ mod job;
 mod open;
 pub mod scanner;
 mod service;
+pub mod signing;
+pub mod telemetry;
 #[cfg(feature = "memory")]
 pub mod testing;
 mod within;
@@ -92,12 +95,12 @@ pub mod worker;
 
 pub use ff_core as core;
 
+#[cfg(feature = "mariadb")]
+pub use ff_backend_mariadb as mariadb;
 #[cfg(feature = "memory")]
 pub use ff_backend_memory as memory;
 #[cfg(feature = "postgres")]
 pub use ff_backend_postgres as postgres;
-#[cfg(feature = "mariadb")]
-pub use ff_backend_mariadb as mariadb;
 #[cfg(feature = "sqlite")]
 pub use ff_backend_sqlite as sqlite;
 
@@ -122,7 +125,7 @@ pub use flow::{FlowSpec, FlowSpecError, NodeSpec};
 pub use handler::{ChangedSteps, Child, Context, Failure, OnChangedSteps, Signal};
 pub use job::{Job, Unreadable};
 pub use open::{OpenError, OpenOptions, Opening, Scheme, Tuning, open};
-pub use scanner::{ScannerConfig, ScannerReport, ScannerSupervisor};
+pub use scanner::{ScannerConfig, ScannerLiveness, ScannerReport, ScannerSupervisor};
 pub use service::{Service, ServiceBuilder};
 pub use within::{InTransaction, Within};
 pub use worker::{

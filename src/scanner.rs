@@ -18,7 +18,9 @@ use ff_core::engine_backend::{EngineBackend, Scan};
 use ff_core::engine_error::StoreClass;
 use ff_core::rules::ctx::{Seeded, Source};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 pub use self::config::ScannerConfig;
@@ -61,6 +63,20 @@ pub struct ScannerSupervisor {
     retention: JoinSet<LoopTotals>,
     reconcile: JoinSet<LoopTotals>,
     failures: mpsc::Receiver<EngineError>,
+    handles: Vec<(&'static str, AbortHandle)>,
+}
+
+/// Tells which loops of a supervisor live. It may outlive the supervisor.
+#[derive(Clone, Debug, Default)]
+pub struct ScannerLiveness(Vec<(&'static str, AbortHandle)>);
+
+impl ScannerLiveness {
+    /// The loops that have ended, by the name of their scan.
+    #[must_use]
+    pub fn ended(&self) -> Vec<&'static str> {
+        let ended = self.0.iter().filter(|(_, handle)| handle.is_finished());
+        ended.map(|(name, _)| *name).collect()
+    }
 }
 
 impl ScannerSupervisor {
@@ -70,6 +86,7 @@ impl ScannerSupervisor {
     pub fn spawn(backend: Arc<dyn EngineBackend>, config: ScannerConfig) -> Self {
         let stop = watch::Sender::new(false);
         let (mut running, mut loops) = (Vec::new(), JoinSet::new());
+        let mut handles = Vec::new();
         let (failed, failures) = mpsc::channel(1);
         for scan in Scan::ALL {
             if config.interval(scan).is_zero() {
@@ -80,7 +97,7 @@ impl ScannerSupervisor {
             let config = config.clone();
             let failures = Failures(failed.clone());
             let scanner = Scanner { backend: Arc::clone(&backend), scan, config, failures };
-            loops.spawn(scanner.run(stop.subscribe()));
+            handles.push((scan.as_str(), loops.spawn(scanner.run(stop.subscribe()))));
         }
 
         let mut reconcile = JoinSet::new();
@@ -92,17 +109,24 @@ impl ScannerSupervisor {
                 jitter: config.jitter,
                 failures: Failures(failed.clone()),
             };
-            reconcile.spawn(looped.run(stop.subscribe()));
+            handles.push(("reconcile", reconcile.spawn(looped.run(stop.subscribe()))));
         }
 
         let mut retention = JoinSet::new();
         if !config.retention_rules.is_empty() {
             let ScannerConfig { retention_rules: rules, retention: pause, .. } = config;
             let failures = Failures(failed);
-            retention.spawn(Retention { backend, rules, pause, failures }.run(stop.subscribe()));
+            let looped = Retention { backend, rules, pause, failures };
+            handles.push(("retention", retention.spawn(looped.run(stop.subscribe()))));
         }
 
-        Self { stop, running, loops, retention, reconcile, failures }
+        Self { stop, running, loops, retention, reconcile, failures, handles }
+    }
+
+    /// The state of the loops, for a health check.
+    #[must_use]
+    pub fn liveness(&self) -> ScannerLiveness {
+        ScannerLiveness(self.handles.clone())
     }
 
     /// Waits for a scan that fails permanently: for a missing table or right, or damaged data. The
@@ -177,6 +201,17 @@ impl Failures {
     }
 }
 
+/// The time of the next scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// At once: there is probably more to do.
+    AtOnce,
+    /// After the pause: nothing due was left.
+    Pause,
+    /// After the pause: what is due is not known.
+    PauseAfterFailure,
+}
+
 struct Scanner {
     backend: Arc<dyn EngineBackend>,
     scan: Scan,
@@ -188,8 +223,16 @@ impl Scanner {
     async fn run(self, mut stop: watch::Receiver<bool>) -> (Scan, LoopTotals) {
         let mut jitter_source = Seeded::new(Uuid::new_v4().as_u64_pair().1);
         let mut totals = LoopTotals::default();
+        let mut caught_up_at = Instant::now();
         while !*stop.borrow_and_update() {
-            if self.tick(&mut totals).await {
+            let span =
+                tracing::debug_span!(target: "flowfabric", "scan", scan = self.scan.as_str());
+            let next = self.tick(&mut totals).instrument(span).await;
+            if next == Next::Pause {
+                caught_up_at = Instant::now();
+            }
+            ff_telemetry::scan_lag(self.scan.as_str(), caught_up_at.elapsed());
+            if next == Next::AtOnce {
                 // Even a backend that never waits must not keep others from running.
                 tokio::task::yield_now().await;
                 continue;
@@ -206,12 +249,17 @@ impl Scanner {
         (self.scan, totals)
     }
 
-    /// Scans once. Returns true if there is probably more to do.
-    async fn tick(&self, totals: &mut LoopTotals) -> bool {
+    /// Scans once.
+    async fn tick(&self, totals: &mut LoopTotals) -> Next {
         let limit = self.config.batch_limit.max(1);
         totals.ticks += 1;
 
-        match self.backend.scan_filtered(self.scan, limit, &self.config.filter).await {
+        let began = Instant::now();
+        let scanned = self.backend.scan_filtered(self.scan, limit, &self.config.filter).await;
+        let rows = scanned.as_ref().ok().map(|counts| (counts.processed, counts.errors));
+        ff_telemetry::scanned(self.scan.as_str(), began.elapsed(), rows);
+
+        match scanned {
             Ok(counts) => {
                 totals.processed += u64::from(counts.processed);
                 totals.errors += u64::from(counts.errors);
@@ -219,12 +267,13 @@ impl Scanner {
                     tracing::debug!(scan = self.scan.as_str(), counts.processed, "applied");
                 }
                 // More may be due after a full batch, or after an event that caused another.
-                limit <= counts.processed || (self.scan.feeds_itself() && counts.processed != 0)
+                let feeds_itself = self.scan.feeds_itself() && counts.processed != 0;
+                if limit <= counts.processed || feeds_itself { Next::AtOnce } else { Next::Pause }
             }
             Err(error) => {
                 totals.errors += 1;
                 self.failures.report(self.scan.as_str(), error);
-                false
+                Next::PauseAfterFailure
             }
         }
     }

@@ -6,9 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ff_core::EngineError;
 use ff_core::backend::CapabilitySet;
-use ff_core::contracts::SeedWaitpointHmacSecretArgs;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::types::{LaneId, WorkerId, WorkerInstanceId};
 use tokio::sync::watch;
@@ -16,6 +14,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::handler::{Context, Failure, Handlers};
+use crate::signing::ensure_key;
 use crate::worker::Runner;
 use crate::{
     Job, OnChangedSteps, ScannerConfig, ScannerSupervisor, Stop, Until, Worker, WorkerConfig,
@@ -133,7 +132,7 @@ impl Service {
         scanners: Option<ScannerConfig>,
         stopped: impl Future<Output = ()>,
     ) -> Result<u64, WorkerError> {
-        seed_key(self.engine.as_ref()).await?;
+        ensure_key(self.engine.as_ref(), "service").await?;
         let scanners =
             scanners.map(|config| ScannerSupervisor::spawn(Arc::clone(&self.engine), config));
         let stop = watch::Sender::new(Stop::Not);
@@ -151,14 +150,6 @@ impl Service {
         }
         ended
     }
-}
-
-/// Installs a random key for the tokens of waitpoints, where there is none: a job that waits for a
-/// signal needs one.
-async fn seed_key(engine: &dyn EngineBackend) -> Result<(), EngineError> {
-    let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-    let args = SeedWaitpointHmacSecretArgs::new("service", secret);
-    engine.seed_waitpoint_hmac_secret(args).await.map(drop)
 }
 
 /// Waits until all workers have ended. The first that fails ends the others. Returns how many jobs

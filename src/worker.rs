@@ -173,6 +173,7 @@ impl Worker {
         let claimed = self.claim_until_stopped(&mut stop).await;
         self.wind_down(&mut stop).await;
         presence.end().await;
+        ff_telemetry::set_worker(self.config.lane.as_str(), 0, 0);
         claimed.map(|()| self.report)
     }
 
@@ -210,6 +211,7 @@ impl Worker {
                 }
             }
 
+            ff_telemetry::set_worker(self.config.lane.as_str(), self.tasks.len(), concurrency);
             let full = concurrency <= self.tasks.len();
             tokio::select! {
                 () = next_stop(stop) => {}

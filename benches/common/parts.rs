@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ff_backend_memory::MemoryBackend;
 use ff_bench::{PAYLOAD, submission, terms};
 use ff_codegen::{ByShape, Dialect, Postgres, Sqlite, render};
+use ff_core::EngineError;
 use ff_core::backend::{BackendTag, CapabilitySet};
 use ff_core::engine::{Commit, Executor};
 use ff_core::engine_backend::EngineBackend;
@@ -76,6 +77,7 @@ pub(crate) fn parts() -> Vec<Part> {
     }
     parts.extend(interpretation());
     parts.extend(codec(payload));
+    parts.push(observation());
     parts
 }
 
@@ -189,6 +191,16 @@ fn interpretation() -> Vec<Part> {
         Part::new("interpret complete", held(|payload| decided(&complete(payload))), interpret),
         Part::new("interpret renew", held(|payload| decided(&renew(payload))), interpret),
     ]
+}
+
+/// An operation that does nothing, observed without a recorder and a subscriber.
+fn observation() -> Part {
+    let nothing = |()| {
+        let operation = ff_telemetry::operation!("nothing");
+        let done = async { Ok::<(), EngineError>(()) };
+        ff_telemetry::observe(operation, done).now_or_never().expect("does not wait")
+    };
+    Part::new("observe an operation", || (), nothing)
 }
 
 fn codec(payload: HandlePayload) -> Vec<Part> {

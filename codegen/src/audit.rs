@@ -172,6 +172,7 @@ fn fixed_by(predicate: &Predicate, fixed: &mut Vec<ColumnRef>) {
         }
         Predicate::Always
         | Predicate::Any(_)
+        | Predicate::AnyApart(_)
         | Predicate::Compare(..)
         | Predicate::OneOf(..)
         | Predicate::NoneOf(..)
@@ -182,6 +183,7 @@ fn fixed_by(predicate: &Predicate, fixed: &mut Vec<ColumnRef>) {
         | Predicate::Covered(..)
         | Predicate::CoveredOrOpen(..)
         | Predicate::EmptyList(_)
+        | Predicate::FirstBelow(..)
         | Predicate::EachList(_)
         | Predicate::After(_) => {}
     }

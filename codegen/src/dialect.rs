@@ -211,6 +211,9 @@ pub trait Dialect: Send + Sync {
     /// `list` has no elements, said so that an index that keeps equal lists together finds it.
     fn is_empty_list(&self, list: Expr) -> Expr;
 
+    /// The condition that `list` has a first text and it comes before `bound`, byte by byte.
+    fn begins_below(&self, list: Expr, bound: &str) -> Expr;
+
     /// What an index keeps in place of a list so that equal lists stand together, where it cannot
     /// keep the list itself.
     fn list_key(&self, list: Expr) -> Option<Expr>;

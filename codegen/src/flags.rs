@@ -47,7 +47,8 @@ pub(crate) fn stored_flags(
     let flags: &[Flag] = if dialect.stores_flags() { table.flags } else { &[] };
     let own: &[Flag] = if dialect.has_partial_indexes() { &[] } else { &OF_INDEXES };
     let name = table.name;
-    flags.iter().chain(own.iter().filter(move |flag| flag.column.table == name))
+    // The condition of an index may say more than a flag of the schema, and comes first.
+    own.iter().filter(move |flag| flag.column.table == name).chain(flags)
 }
 
 /// True if the column is a flag.

@@ -130,7 +130,7 @@ fn least_slots(plan: &Plan) -> Vec<usize> {
 /// Adds the integers that a predicate compares columns with in this way.
 fn add_bounds(slots: &mut Vec<usize>, predicate: &Predicate, compare: Compare) {
     match predicate {
-        Predicate::All(parts) | Predicate::Any(parts) => {
+        Predicate::All(parts) | Predicate::Any(parts) | Predicate::AnyApart(parts) => {
             parts.iter().for_each(|part| add_bounds(slots, part, compare));
         }
         Predicate::Compare(_, found, Scalar::Slot(ColumnType::BigInt, slot))
@@ -145,6 +145,7 @@ fn add_bounds(slots: &mut Vec<usize>, predicate: &Predicate, compare: Compare) {
         | Predicate::Null(_)
         | Predicate::NotNull(_)
         | Predicate::EmptyList(_)
+        | Predicate::FirstBelow(..)
         | Predicate::EachList(_)
         | Predicate::Among(..)
         | Predicate::Contains(..)

@@ -26,6 +26,7 @@ pub mod dialect;
 mod flags;
 mod fused;
 pub mod history;
+pub mod inspection;
 mod lists;
 pub mod migrations;
 mod names;

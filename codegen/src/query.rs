@@ -5,6 +5,7 @@ use ff_core::plan::{List, Lookup, Name, Path, Predicate, Query as Read, QuerySha
 use ff_core::schema::{ColumnRef, TableRef};
 use sea_query::{
     Alias, Asterisk, Condition, Expr, ExprTrait, Func, JoinType, Order, Query, SelectStatement,
+    UnionType, WithClause,
 };
 
 use crate::audit;
@@ -124,11 +125,71 @@ fn list(dialect: &dyn Dialect, read: &List) -> Result<(Tree, Vec<ColumnType>), R
     };
     let limit = slot + 1;
     let yields = read.columns.iter().map(|column| column.ty).collect();
-    let predicate = flagged(dialect, &read.table, &read.predicate);
+    if let Predicate::AnyApart(parts) = &read.predicate {
+        return Ok((list_apart(dialect, read, parts, limit)?, yields));
+    }
+    let (select, known) = best(dialect, read, &read.predicate, limit)?;
+    Ok((tree(select, known), yields))
+}
+
+fn tree(select: SelectStatement, known: Option<WithClause>) -> Tree {
+    match known {
+        Some(known) => Tree::With(select.with(known)),
+        None => Tree::Select(select),
+    }
+}
+
+/// The best rows of each part, and of those the best of all. A row of several parts counts once.
+fn list_apart(
+    dialect: &dyn Dialect,
+    read: &List,
+    parts: &[Predicate],
+    limit: usize,
+) -> Result<Tree, RenderError> {
+    let broken = |rule: &str| RenderError::Audit { plan: read.name.to_string(), rule: rule.into() };
+    if !read.order.iter().all(|(column, _)| read.columns.contains(column)) {
+        return Err(broken("rows of several parts are ordered by columns that are read"));
+    }
+
+    let (mut selects, mut known) = (Vec::new(), None);
+    for (number, part) in parts.iter().enumerate() {
+        let (rows, lists) = best(dialect, read, part, limit)?;
+        if known.is_some() && lists.is_some() {
+            return Err(broken("one part at most is looked for list by list"));
+        }
+        known = known.or(lists);
+
+        let mut select = Query::select();
+        select.columns(read.columns.iter().map(|column| column.name));
+        select.from_subquery(rows, Alias::new(format!("part{number}")));
+        selects.push(select);
+    }
+
+    let mut selects = selects.into_iter();
+    let mut all = selects.next().ok_or_else(|| broken("there is a part"))?;
+    for select in selects {
+        all.union(UnionType::Distinct, select);
+    }
+    for (column, direction) in &read.order {
+        all.order_by(column.name, order(*direction));
+    }
+    limit_by(&mut all, limit);
+    Ok(tree(all, known))
+}
+
+/// The best rows that meet the predicate, and the lists by which they are found, if they are.
+fn best(
+    dialect: &dyn Dialect,
+    read: &List,
+    predicate: &Predicate,
+    limit: usize,
+) -> Result<(SelectStatement, Option<WithClause>), RenderError> {
+    let predicate = flagged(dialect, &read.table, predicate);
     let by_list = ByList::of(read.table, &predicate).filter(|_| read.join.is_none());
     let each = of_each(read, by_list.as_ref())?.unwrap_or(limit);
     if let Some(by_list) = by_list {
-        return Ok((list_by_list(dialect, read, &predicate, &by_list, [each, limit]), yields));
+        let (select, known) = list_by_list(dialect, read, &predicate, &by_list, [each, limit]);
+        return Ok((select, Some(known)));
     }
 
     let mut operands = Direct { dialect };
@@ -153,7 +214,7 @@ fn list(dialect: &dyn Dialect, read: &List) -> Result<(Tree, Vec<ColumnType>), R
         select.order_by_expr(scalars.column(*column), order(*direction));
     }
     limit_by(&mut select, limit);
-    Ok((Tree::Select(select), yields))
+    Ok((select, None))
 }
 
 /// The place of the bound on the rows of each list, if there is one.
@@ -198,7 +259,7 @@ fn list_by_list(
     predicate: &Predicate,
     by_list: &ByList<'_>,
     [each, limit]: [usize; 2],
-) -> Tree {
+) -> (SelectStatement, WithClause) {
     let table = read.table.name;
     let lateral = dialect.list_search() == ListSearch::Lateral;
     let alias = if lateral { table } else { "best" };
@@ -224,5 +285,5 @@ fn list_by_list(
         let order = BestFirst { order: &read.order, limit: each };
         by_list.only_best(dialect, &mut known, &mut select, best, alias, order);
     }
-    Tree::With(select.with(known))
+    (select, known)
 }

@@ -115,7 +115,7 @@ impl<S: Operands> Scalars<'_, S> {
             Predicate::All(parts) => {
                 parts.iter().fold(Condition::all(), |all, part| all.add(self.predicate(part)))
             }
-            Predicate::Any(parts) => {
+            Predicate::Any(parts) | Predicate::AnyApart(parts) => {
                 parts.iter().fold(Condition::any(), |any, part| any.add(self.predicate(part)))
             }
             Predicate::Compare(path, compare, expr) => {
@@ -161,6 +161,9 @@ impl<S: Operands> Scalars<'_, S> {
             }
             Predicate::EmptyList(column) => {
                 Condition::all().add(self.dialect.is_empty_list(self.column(*column)))
+            }
+            Predicate::FirstBelow(column, bound) => {
+                Condition::all().add(self.dialect.begins_below(self.column(*column), bound))
             }
             Predicate::After(pairs) => {
                 let columns: Vec<Expr> =
@@ -230,6 +233,7 @@ impl<'a> Covering<'a> {
             Predicate::Always
             | Predicate::All(_)
             | Predicate::Any(_)
+            | Predicate::AnyApart(_)
             | Predicate::Compare(..)
             | Predicate::OneOf(..)
             | Predicate::NoneOf(..)
@@ -238,6 +242,7 @@ impl<'a> Covering<'a> {
             | Predicate::Null(_)
             | Predicate::NotNull(_)
             | Predicate::EmptyList(_)
+            | Predicate::FirstBelow(..)
             | Predicate::EachList(_)
             | Predicate::After(_) => None,
         }

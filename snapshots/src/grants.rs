@@ -52,14 +52,14 @@ pub(super) fn redemption(id: &ExecutionId, at: TimestampMs) -> ClaimExecutionArg
     )
 }
 
-fn reclaim_grant(id: &ExecutionId, at: TimestampMs) -> IssueReclaimGrantArgs {
+pub(super) fn reclaim_grant(id: &ExecutionId, at: TimestampMs) -> IssueReclaimGrantArgs {
     let (worker, instance) = grantee();
     let offered = capabilities().tokens.into_iter().collect();
     let id = id.clone();
     IssueReclaimGrantArgs::new(id, worker, instance, lane(), None, TTL, None, None, offered, at)
 }
 
-fn reclaim(id: &ExecutionId, most: Option<u32>) -> ReclaimExecutionArgs {
+pub(super) fn reclaim(id: &ExecutionId, most: Option<u32>) -> ReclaimExecutionArgs {
     let (worker, instance) = grantee();
     ReclaimExecutionArgs::new(
         id.clone(),

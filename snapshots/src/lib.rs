@@ -35,8 +35,9 @@ mod suspensions;
 mod workers;
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
-use ff_core::plan::{Plan, Query};
+use ff_core::plan::{Plan, Query, QueryShape, Shape};
 
 pub use recorder::Recorder;
 use stage::Scene;
@@ -55,6 +56,7 @@ const SCENES: &[fn(&mut Scene)] = &[
     Scene::explanations,
     Scene::lanes,
     Scene::limits,
+    Scene::limited_grants,
     Scene::fairness,
     Scene::registry,
     Scene::lost_workers_of_the_registry,
@@ -107,6 +109,7 @@ const AGAIN_WITH_WAITPOINTS: &[fn(&mut Scene)] = &[
     Scene::failures,
     Scene::operator,
     Scene::typed,
+    Scene::limited_grants,
     Scene::scans,
     Scene::waits,
     Scene::replays,
@@ -144,16 +147,11 @@ pub enum Call {
 /// Samples of every operation and case, each shape of an operation once, in the order of a life.
 #[must_use]
 pub fn samples() -> Vec<Sample> {
-    let mut samples: Vec<Sample> = Vec::new();
-    for sample in all() {
-        let known = |other: &Sample| {
-            other.operation == sample.operation && other.call.same_shape(&sample.call)
-        };
-        if !samples.iter().any(known) {
-            samples.push(sample);
-        }
-    }
-    samples
+    let mut known = HashSet::new();
+    all()
+        .into_iter()
+        .filter(|sample| known.insert((sample.operation, sample.call.shape())))
+        .collect()
 }
 
 /// Every sample. Each scene has a database of its own, so that a new sample changes no id in the
@@ -166,15 +164,18 @@ fn all() -> Vec<Sample> {
     first.chain(AGAIN_WITH_WAITPOINTS.iter().flat_map(play_again)).collect()
 }
 
+/// The shape of a call: calls of one shape have the same SQL.
+#[derive(PartialEq, Eq, Hash)]
+enum CallShape {
+    Query(QueryShape),
+    Plan(Shape),
+}
+
 impl Call {
-    /// True if both have the same shape, and so the same SQL.
-    fn same_shape(&self, other: &Call) -> bool {
-        match (self, other) {
-            (Call::Query(one), Call::Query(two)) => {
-                one.clone().into_shape().0 == two.clone().into_shape().0
-            }
-            (Call::Plan(one), Call::Plan(two)) => one.shape() == two.shape(),
-            (Call::Query(_), Call::Plan(_)) | (Call::Plan(_), Call::Query(_)) => false,
+    fn shape(&self) -> CallShape {
+        match self {
+            Call::Query(query) => CallShape::Query(query.clone().into_shape().0),
+            Call::Plan(plan) => CallShape::Plan(plan.shape()),
         }
     }
 }

@@ -2,18 +2,23 @@
 
 use ff_core::backend::{FailureClass, FailureReason, ResumeToken};
 use ff_core::contracts::{
-    ClaimResumedExecutionArgs, RateLimit, ResumeExecutionArgs, ResumeGrant, Scan, SetLimitArgs,
+    CapabilitySet, ClaimForWorkerArgs, ClaimResumedExecutionArgs, RateLimit, ResumeExecutionArgs,
+    ResumeGrant, Scan, SetLimitArgs,
 };
 use ff_core::engine_backend::EngineBackend;
-use ff_core::policy::ExecutionPolicy;
+use ff_core::policy::{ExecutionPolicy, RoutingRequirements};
 use ff_core::types::{AttemptIndex, ExecutionId, LeaseId, TimestampMs, WorkerId, WorkerInstanceId};
 use uuid::Uuid;
 
 use super::fixtures::{capabilities, lane, never_retried, partition, retried, worker};
+use super::grants::{grant, reclaim, reclaim_grant, redemption};
 use super::stage::{NOON, Scene, now};
 use super::suspensions::waiting;
 
 const KEY: &str = "tenant/42";
+
+/// Above everything that is submitted otherwise.
+const FIRST: i32 = 1_000_000;
 
 fn keyed() -> ExecutionPolicy {
     ExecutionPolicy { limit_keys: vec![KEY.into()], ..ExecutionPolicy::default() }
@@ -60,6 +65,28 @@ impl Scene {
         });
         self.sample("remove_limit", "one", async |b| b.remove_limit(KEY).await);
         self.sample("remove_limit", "none", async |b| b.remove_limit(KEY).await);
+        self.claimed_among_others();
+    }
+
+    /// Claims by a worker without capabilities, and behind more executions that it cannot take than
+    /// a claim looks at.
+    fn claimed_among_others(&mut self) {
+        self.submit(|args| args.policy = Some(keyed()));
+        let none = CapabilitySet::new(Vec::<String>::new());
+        self.sample("claim", "with a key, without capabilities", async |b| {
+            b.claim(&lane(), &none, worker()).await
+        });
+
+        for _ in 0..40 {
+            let mut policy = keyed();
+            let mut routing = RoutingRequirements::default();
+            routing.required_capabilities.insert("tpu".into());
+            policy.routing_requirements = Some(routing);
+            self.submit(|args| (args.policy, args.priority) = (Some(policy), FIRST));
+        }
+        self.sample("claim", "with a key, behind many that need something else", async |b| {
+            b.claim(&lane(), &capabilities(), worker()).await
+        });
     }
 
     /// Ends by handles that say that there is a permit.
@@ -122,6 +149,30 @@ impl Scene {
         self.sample("claim_from_resume_grant", "lapsed, with a key of a limit", async |b| {
             b.claim_from_resume_grant(token).await
         });
+    }
+
+    /// Grants of executions with keys: redeeming them takes permits.
+    pub(super) fn limited_grants(&mut self) {
+        let limit = SetLimitArgs::new(KEY, "operator").with_running(9);
+        let _ = now(self.backend.set_limit(limit.with_rate(RateLimit::new(10, 1_000))));
+        let (case, offered) = ("with a key of a limit", capabilities().tokens);
+        let (id, at) = (self.submit(|args| args.policy = Some(keyed())), self.at());
+        let issued = grant(&id, &offered, at);
+        self.sample("issue_claim_grant", case, async |b| b.issue_claim_grant(issued).await);
+        let args = redemption(&id, at);
+        self.sample("claim_execution", case, async |b| b.claim_execution(args).await);
+
+        self.pass(60_000);
+        let args = reclaim_grant(&id, self.at());
+        self.sample("issue_reclaim_grant", case, async |b| b.issue_reclaim_grant(args).await);
+        let args = reclaim(&id, None);
+        self.sample("reclaim_execution", case, async |b| b.reclaim_execution(args).await);
+
+        self.submit(|args| args.policy = Some(keyed()));
+        let (pool, instance) = (WorkerId::new("renderer"), WorkerInstanceId::new("renderer-1"));
+        let offered = offered.into_iter().collect();
+        let args = ClaimForWorkerArgs::new(lane(), pool, instance, offered, 1_000);
+        self.sample("claim_for_worker", case, async |b| b.claim_for_worker(args).await);
     }
 
     fn token(&self, id: &ExecutionId) -> ResumeToken {

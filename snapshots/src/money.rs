@@ -15,7 +15,7 @@ use ff_core::rules::budget::dedup::Dedup;
 use ff_core::rules::budget::key::BudgetKey;
 use ff_core::rules::budget::reconcile::ReconcileBudget;
 use ff_core::rules::execution::unique::KeyRow;
-use ff_core::rules::limit::cell::CellRow;
+use ff_core::rules::limit::cell::Cell;
 use ff_core::rules::limit::key::LimitKey;
 use ff_core::rules::quota::key::QuotaKey;
 use ff_core::rules::quota::lapse::{Lapse, LeaveWindow};
@@ -45,7 +45,8 @@ pub(super) fn stuck_row(scan: Scan) -> DueRow {
         }
         Scan::LimitCellExpiry => {
             let key = LimitKey { partition: 7, text: "tenant/42".into() };
-            DueRow::LimitCell(CellRow { key, rate: "10/1000".into(), cell: 1 })
+            let (rate, expires_at) = ("10/1000".into(), TimestampMs(NOON));
+            DueRow::LimitCell(Cell { key, rate, number: 1, expires_at })
         }
         Scan::AdmissionExpiry => DueRow::Admission(Lapse { policy, execution, at: None }),
         Scan::QuotaWindowExpiry => {

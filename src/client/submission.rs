@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use ff_core::EngineError;
 use ff_core::contracts::{CreateExecutionArgs, CreateExecutionResult};
+use ff_core::model::hidden::Hidden;
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::{BackoffStrategy, ExecutionPolicy, RetryPolicy, TimeoutPolicy};
 use ff_core::types::{BudgetId, ExecutionId, LaneId, TimestampMs};
 
 use super::{Client, Submitted};
 use crate::clock::from_now;
+use crate::telemetry::{TRACEPARENT_TAG, Traceparent};
 use crate::{InTransaction, Job};
 
 /// The reason why a job was not submitted. Nothing changed.
@@ -32,11 +34,12 @@ pub enum SubmissionError {
 }
 
 /// A job that is about to be submitted. Await it to submit it.
-#[derive(Debug)]
+#[derive(derive_more::Debug)]
 #[must_use = "a job is submitted only when its submission is awaited"]
 pub struct Submission<J> {
     client: Client,
     /// `None` where the job has no JSON form.
+    #[debug("{}", Hidden(payload))]
     payload: Option<Vec<u8>>,
     lane: LaneId,
     id: Option<ExecutionId>,
@@ -172,6 +175,12 @@ impl<J: Job> Submission<J> {
         self
     }
 
+    /// Within that trace instead of the current one ([`Traceparent::current`]). The run of the job
+    /// continues it.
+    pub fn traceparent(self, traceparent: Traceparent) -> Self {
+        self.tag(TRACEPARENT_TAG, traceparent.to_string())
+    }
+
     /// With that policy in place of the one that was built so far.
     pub fn policy(self, policy: ExecutionPolicy) -> Self {
         Self { policy, ..self }
@@ -202,7 +211,7 @@ impl<J: Job> Submission<J> {
     }
 
     async fn arguments(self) -> Result<(Client, CreateExecutionArgs), SubmissionError> {
-        let Self { client, payload, lane, id, priority, delay, .. } = self;
+        let Self { client, payload, lane, id, priority, delay, mut tags, .. } = self;
         let input_payload = payload.ok_or(SubmissionError::Input { kind: J::KIND })?;
         let delay_until = match delay {
             Delay::None => None,
@@ -210,6 +219,9 @@ impl<J: Job> Submission<J> {
             Delay::Until(time) => Some(time),
         };
 
+        if let Some(current) = Traceparent::current() {
+            current.add_to(&mut tags);
+        }
         let id = id.unwrap_or_else(|| ExecutionId::solo(&lane, &PartitionConfig::default()));
         let args = CreateExecutionArgs {
             partition_id: id.partition(),
@@ -222,7 +234,7 @@ impl<J: Job> Submission<J> {
             priority,
             creator_identity: client.identity.clone(),
             idempotency_key: self.idempotency_key,
-            tags: self.tags,
+            tags,
             policy: Some(self.policy),
             delay_until,
             execution_deadline_at: None,

@@ -18,6 +18,7 @@ use crate::Job;
 use crate::clock::{from_now, now};
 use crate::flow::{NodeName, execution_id};
 use crate::job::read_output;
+use crate::telemetry::Traceparent;
 use crate::worker::Run;
 
 /// The longest sleep for which a handler keeps its place.
@@ -51,6 +52,13 @@ impl<S> Context<S> {
     #[must_use]
     pub fn engine(&self) -> &Arc<dyn EngineBackend> {
         &self.steps.engine
+    }
+
+    /// The trace that the job continues, for what the handler calls: other services, commands. Jobs
+    /// that it submits get it by themselves.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<Traceparent> {
+        Traceparent::current().or_else(|| self.run().traceparent())
     }
 
     /// True once the run is over: its lease is lost, the job was cancelled, or it has ended. A

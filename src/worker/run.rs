@@ -6,10 +6,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ff_core::backend::{FailureClass, Handle};
 use ff_core::contracts::SuspendArgs;
+use ff_core::model::hidden::Hidden;
 use ff_core::types::{AttemptIndex, ExecutionId, LaneId, LeaseEpoch, TimestampMs};
 
+use crate::telemetry::Traceparent;
+
 /// One claimed execution, as its runner sees it.
-#[derive(Clone, Debug)]
+#[derive(Clone, derive_more::Debug)]
 pub struct Run {
     /// The handle, with which the runner acts on the execution: appends frames, reads signals.
     pub handle: Handle,
@@ -24,9 +27,18 @@ pub struct Run {
     /// The kind of work, as the submitter names it.
     pub kind: String,
     /// The input.
+    #[debug("{}", Hidden(payload))]
     pub payload: Vec<u8>,
     /// The submitter's tags.
     pub tags: HashMap<String, String>,
+}
+
+impl Run {
+    /// The trace of the submitter, which this run continues.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<Traceparent> {
+        Traceparent::of_tags(&self.tags)
+    }
 }
 
 /// The ending of a run.
@@ -34,9 +46,10 @@ pub struct Run {
 /// An ending that the engine refuses for its content, such as a result that is too large for the
 /// database, becomes a transient failure with that reason: the execution's policy decides on
 /// another attempt, and no ending is lost in silence.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, derive_more::Debug, PartialEq, Eq)]
 pub enum Ending {
     /// Success, with a result if there is one.
+    #[debug("Completed({})", Hidden(_0))]
     Completed(Option<Vec<u8>>),
     /// Failure; the class and the execution's policy decide whether another attempt follows. A
     /// runner that panics ends in this way, too: transient, with the panic's message.

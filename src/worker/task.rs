@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::running::{RunEntry, StopOrder};
 use super::{Ending, Run, Runner, is_database_failure, is_permanent, lease};
 use crate::clock::now;
+use crate::telemetry;
 
 /// The outcome of a claim, for the report.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,21 @@ pub(super) enum ClaimOutcome {
     Lost,
     /// The database fails in a way that no repetition mends.
     Broken(String),
+}
+
+impl ClaimOutcome {
+    /// The outcome as a label.
+    const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Retried(_) => "retried",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Suspended => "suspended",
+            Self::HandedBack | Self::Unable(_) => "handed_back",
+            Self::Lost | Self::Broken(_) => "lost",
+        }
+    }
 }
 
 /// One claim with everything needed to run and report it.
@@ -85,6 +101,8 @@ impl Task {
         };
 
         self.log_end(loaded.as_ref(), &outcome);
+        let lane = self.held.lane_id.as_str();
+        ff_telemetry::run_ended(lane, outcome.as_str(), self.answered_at.elapsed());
         outcome
     }
 
@@ -164,6 +182,7 @@ impl Task {
 
         // A run that panicked is never polled again, so that no broken state is seen.
         let work = AssertUnwindSafe(self.runner.run(Arc::clone(run))).catch_unwind();
+        let work = telemetry::within_run(run, work);
         tokio::select! {
             // An ending that is there is reported, whatever else happened meanwhile.
             biased;

@@ -3,7 +3,10 @@
 
 mod archive;
 mod bench;
+mod comfort;
+mod commands;
 mod dlq;
+mod doctor;
 mod ends;
 mod events;
 mod explain;
@@ -11,6 +14,7 @@ mod fleet;
 mod flow;
 pub(crate) mod guide;
 mod json;
+mod mariadb;
 mod money;
 mod opening;
 mod operator;
@@ -18,9 +22,11 @@ mod python;
 mod reasons;
 mod retention;
 mod schedule;
+mod schema;
 mod stats;
 mod suspension;
 mod tail;
+mod telemetry;
 mod terminal;
 mod work;
 
@@ -160,7 +166,9 @@ const BOUND: Duration = Duration::from_secs(60);
 pub(crate) fn binary(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
     command.current_dir(directory).stdin(Stdio::null());
-    for variable in ["FF_DATABASE_URL", "FF_SCHEMA", "RUST_LOG", "CLICOLOR_FORCE", "COLUMNS"] {
+    for variable in
+        ["FF_DATABASE_URL", "FF_SCHEMA", "RUST_LOG", "CLICOLOR_FORCE", "COLUMNS", "TRACEPARENT"]
+    {
         command.env_remove(variable);
     }
     command.env("RUST_BACKTRACE", "0");

@@ -24,6 +24,7 @@ mod input;
 mod keystore;
 mod lanes;
 mod lease;
+mod limited_grants;
 mod limits;
 mod listing;
 mod losses;

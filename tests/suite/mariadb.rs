@@ -8,7 +8,9 @@ use ff_backend_mariadb::sqlx::{
     self, AssertSqlSafe, Connection as _, Executor as _, MySqlConnection,
 };
 use ff_codegen::MariaDb;
+use ff_core::EngineError;
 use ff_core::backend::CapabilitySet;
+use flowfabric_sql::InTransaction as _;
 use uuid::Uuid;
 
 use crate::backends;
@@ -123,6 +125,20 @@ fn writers_of_several_processes_take_turns_mariadb() {
             let claimed = futures_util::future::join_all(claims).await;
             assert_eq!(claimed.iter().map(Vec::len).sum::<usize>(), 200);
             assert!(claimed.iter().all(|of_one| !of_one.is_empty()));
+        })
+    });
+}
+
+#[test]
+#[ignore = "needs FF_MARIADB_TEST_URL"]
+fn operations_in_a_transaction_of_the_caller_are_refused_on_mariadb() {
+    backends::run(backends::mariadb(), |bench| {
+        Box::pin(async move {
+            let crate::plain::PlainSql::MariaDb(pool) = &bench.plain else { panic!("MariaDB") };
+            let mut transaction = pool.begin().await.unwrap();
+            let refusal = transaction.within(bench.backend.as_ref()).err();
+            assert!(matches!(refusal, Some(EngineError::Unavailable { .. })), "{refusal:?}");
+            transaction.rollback().await.unwrap();
         })
     });
 }

@@ -1,12 +1,13 @@
-//! Random histories of budgets, quotas and limits by key: by sixteen callers at once, no limit is
-//! exceeded, every report counts once and nothing stays held, also when their process is killed;
-//! one after the other, every database holds the same rows.
+//! Random histories of budgets, estimates, quotas and limits by key: by sixteen callers at once, no
+//! limit is exceeded, every report counts once and nothing stays held or reserved, also when their
+//! process is killed; one after the other, every database holds the same rows.
 //!
 //! `FF_MONEY=10000` makes that many operations, `FF_SEED=17` draws others.
 
 mod counted;
 mod killed;
 mod limited;
+mod reserved;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -28,11 +29,12 @@ use crate::backends::{self, Bench};
 
 const CALLERS: u64 = 16;
 const OPERATIONS: u64 = 800;
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 10] = [
     "ff_budget_policy",
     "ff_budget_usage",
     "ff_budget_usage_dedup",
     "ff_budget_usage_by_exec",
+    "ff_budget_reservation",
     "ff_quota_policy",
     "ff_quota_window",
     "ff_quota_admitted",
@@ -115,6 +117,11 @@ impl Generator {
         }
     }
 
+    /// One time in so many the budget that work reserves from, else the other.
+    fn budget_of_spending(&mut self, times: u64, other: BudgetId) -> BudgetId {
+        if self.below(times) == 0 { budget(reserved::RESERVED) } else { other }
+    }
+
     fn next(&mut self) -> Operation {
         let (budget, quota) = (budget(self.below(3)), quota(self.below(2)));
         let execution = execution(self.below(12));
@@ -123,8 +130,11 @@ impl Generator {
                 let (amounts, key) = self.report();
                 Operation::Report(budget, amounts, key)
             }
-            3..5 => Operation::Spend(budget, execution, self.amounts(), self.key()),
-            5 => Operation::ReleaseBudget(budget, execution),
+            3..5 => {
+                let budget = self.budget_of_spending(8, budget);
+                Operation::Spend(budget, execution, self.amounts(), self.key())
+            }
+            5 => Operation::ReleaseBudget(self.budget_of_spending(2, budget), execution),
             6..8 => Operation::Check(quota, execution),
             8 => Operation::ReleaseAdmission(quota, execution),
             9 => Operation::Scan(Scan::AdmissionExpiry),
@@ -153,7 +163,7 @@ fn amounts_of(key: u64) -> Amounts {
 }
 
 async fn define(bench: &Bench) {
-    for number in 0..3 {
+    for number in 0..4 {
         let args = CreateBudgetArgs {
             budget_id: budget(number),
             scope_type: String::new(),
@@ -240,21 +250,23 @@ async fn assert_within_limits(bench: &Bench) {
         assert!((0..=i64::try_from(SLOTS).unwrap()).contains(&in_use), "{row:?}");
     }
     limited::assert_within_limits(bench).await;
+    reserved::assert_within_limits(bench).await;
 }
 
-/// Does so many operations, and says what was counted.
-async fn call(bench: Arc<Bench>, seed: u64, operations: u64) -> Counted {
+/// Does so many operations, and says what was counted, and if anything was ever reserved.
+async fn call(bench: Arc<Bench>, seed: u64, operations: u64) -> (Counted, bool) {
     let mut generator = Generator::new(seed, false);
-    let mut counted = Counted::default();
+    let (mut counted, mut has_reserved) = (Counted::default(), false);
     for step in 0..operations {
         let operation = generator.next();
         let outcome = perform(&bench, &operation).await;
         if step % 16 == 0 {
             assert_within_limits(&bench).await;
+            has_reserved |= !reserved::reserved(&bench).await.is_empty();
         }
         counted.note(&operation, &outcome);
     }
-    counted
+    (counted, has_reserved)
 }
 
 async fn sixteen_callers(bench: Bench) {
@@ -264,11 +276,15 @@ async fn sixteen_callers(bench: Bench) {
     let callers = (0..CALLERS)
         .map(|caller| tokio::spawn(call(Arc::clone(&bench), seed * 1_000 + caller, operations)));
 
-    let mut counted = Counted::default();
+    let (mut counted, mut has_reserved) = (Counted::default(), false);
     for caller in futures_util::future::join_all(callers).await {
-        counted.add(&caller.unwrap());
+        let (more, reserved) = caller.unwrap();
+        counted.add(&more);
+        has_reserved |= reserved;
     }
+    assert!(has_reserved, "nothing was ever reserved");
     assert_within_limits(&bench).await;
+    reserved::assert_fits(&bench).await;
     let stored = Stored::of(&bench).await;
     stored.assert_counted(&Stored::default(), &counted, &counted);
     give_everything_back(&bench).await;
@@ -278,7 +294,7 @@ async fn sixteen_callers(bench: Bench) {
 /// Releases every execution, and checks that nothing is held any more.
 async fn give_everything_back(bench: &Bench) {
     for number in 0..12 {
-        for of in 0..3 {
+        for of in 0..4 {
             perform(bench, &Operation::ReleaseBudget(budget(of), execution(number))).await;
         }
         for of in 0..2 {
@@ -346,7 +362,7 @@ async fn the_same_history_leaves_the_same_rows() {
     }
     let seed = number("FF_SEED", 1);
     let mut generator = Generator::new(seed, true);
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut has_reserved) = (BTreeSet::new(), false);
     for step in 0..number("FF_MONEY", OPERATIONS) / 2 {
         let operation = generator.next();
         let mut outcomes = Vec::new();
@@ -358,9 +374,12 @@ async fn the_same_history_leaves_the_same_rows() {
         seen.insert(outcomes[0].split([' ', '{']).next().unwrap().to_owned());
         if step % 50 == 0 {
             assert_equal_rows(&benches, &format!("seed {seed}, after step {step}")).await;
+            reserved::assert_fits(&benches[0]).await;
+            has_reserved |= !reserved::reserved(&benches[0]).await.is_empty();
         }
     }
     assert_equal_rows(&benches, &format!("seed {seed}, at the end")).await;
+    assert!(has_reserved, "nothing was ever reserved");
     for word in [
         "Ok",
         "SoftBreach",

@@ -8,6 +8,8 @@ mod counts;
 mod explain;
 mod filters;
 mod flows;
+mod keyed;
+mod mariadb;
 mod obstructed;
 mod rows;
 mod schedules;

@@ -2,6 +2,7 @@
 
 mod bed;
 mod steps;
+mod traces;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -175,3 +175,31 @@ async fn a_statement_is_planned_once_by_each_connection() {
     assert!(planned.iter().filter(|(generic, _)| 20 <= *generic).count() >= 3, "{planned:?}");
     bench.tear_down().await;
 }
+
+/// The report names what there is, and a report that finds nothing has nothing to mend.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_report_tells_settings_snapshots_and_sequences() {
+    let bench = backends::postgres().await;
+    let other = sqlx::PgPool::connect(&postgres_url()).await.unwrap();
+    let mut transaction = other.begin().await.unwrap();
+    transaction.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").await.unwrap();
+    transaction.execute("SELECT 1").await.unwrap();
+
+    let report = bench.backend.database_report().await.unwrap();
+    assert!(!report.shares_sessions);
+    assert_eq!(report.settings.len(), 5);
+    for setting in &report.settings {
+        assert_eq!(setting.value, setting.wanted, "{setting:?}");
+    }
+    let snapshot = report.oldest_snapshot.unwrap();
+    assert!(snapshot.age_ms.is_some() && 0 <= snapshot.transactions, "{snapshot:?}");
+    assert!(snapshot.statement.starts_with("SELECT pg_terminate_backend("), "{snapshot:?}");
+    let sequences = report.sequences;
+    assert!(sequences.iter().any(|one| one.statement.is_some()), "{sequences:?}");
+    assert!(sequences.iter().all(|one| 0 <= one.used && one.used < one.last), "{sequences:?}");
+    assert!(report.tables_without_statistics.iter().all(|table| 0 <= table.bytes));
+    assert_eq!((report.disk, report.log_bytes), (None, None));
+    transaction.rollback().await.unwrap();
+    other.close().await;
+    bench.tear_down().await;
+}

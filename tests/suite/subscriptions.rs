@@ -19,7 +19,7 @@ const BOUND: Duration = Duration::from_secs(60);
 type Events<T> = Pin<Box<dyn Stream<Item = Result<T, EngineError>> + Send>>;
 
 /// The cursor before everything.
-fn beginning() -> StreamCursor {
+pub(crate) fn beginning() -> StreamCursor {
     encode_postgres_event_cursor(0)
 }
 

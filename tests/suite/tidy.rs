@@ -4,8 +4,9 @@ mod documents;
 mod functions;
 mod guide;
 mod length;
-mod operations;
+pub(crate) mod operations;
 mod prose;
+mod telemetry;
 mod unused;
 mod walls;
 

@@ -41,7 +41,7 @@ pub(crate) enum Own {
 
 impl Own {
     /// One that will write, on the pool that the bench has beside its engine.
-    async fn begin(bench: &Bench) -> Self {
+    pub(crate) async fn begin(bench: &Bench) -> Self {
         match &bench.plain {
             PlainSql::Sqlite(pool) => Self::Sqlite(begin_immediate(pool).await),
             PlainSql::Postgres(pool) => Self::Postgres(pool.begin().await.unwrap()),
@@ -49,7 +49,7 @@ impl Own {
         }
     }
 
-    fn within(&mut self, bench: &Bench) -> Within<'_> {
+    pub(crate) fn within(&mut self, bench: &Bench) -> Within<'_> {
         let engine = bench.backend.as_ref();
         match self {
             Self::Sqlite(transaction) => transaction.within(engine),
@@ -79,7 +79,7 @@ impl Own {
         done.unwrap();
     }
 
-    async fn commit(self) -> Result<(), sqlx::Error> {
+    pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(transaction) => transaction.commit().await,
             Self::Postgres(transaction) => transaction.commit().await,

@@ -5,30 +5,31 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use ff_backend_script::{BoundQuery, Statements, bound};
 use ff_codegen::adopt::PARTITION_COUNTS;
+use ff_codegen::inspection::mariadb::SEQUENCES;
 use ff_codegen::migrations::MARIADB;
 use ff_codegen::opening::{self, Admission, Opening};
-use ff_codegen::{BindSource, answer};
+use ff_codegen::{MariaDb, answer};
 use ff_core::EngineError;
 use ff_core::backend::{BackendTag, PrepareOutcome};
 use ff_core::engine::{
-    BackendName, Bell, Commit, Executor, Horizon, ProcessState, Random, Traffic, TrafficMeter,
+    BackendName, Bell, Commit, DatabaseReport, Executor, Horizon, NumberSequence, ProcessState,
+    Random, Traffic, TrafficMeter,
 };
 use ff_core::partition::PartitionConfig;
 use ff_core::plan::facts::Answer;
-use ff_core::plan::value::Value;
-use ff_core::plan::{Bindings, Plan, Query};
+use ff_core::plan::{Plan, Query};
 use ff_core::rules::ctx::Source;
 use ff_core::types::TimestampMs;
 use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlPool, MySqlRow};
-use sqlx::{Row as _, query, query_with};
+use sqlx::{Row as _, query, query_as, query_with};
 
-use crate::bind;
+use crate::bind::{self, text};
 use crate::clock::{self, Clock};
 use crate::connect::{Connections, MariaDbOptions};
 use crate::error::{MariaDbError, shut_down};
 use crate::migrate::{self, MigrateError};
-use crate::statements::{Read, Statements, text};
 use crate::writer::Writer;
 
 /// The engine on MariaDB 10.11 or later. Clones share all state.
@@ -36,7 +37,7 @@ use crate::writer::Writer;
 pub struct MariaDbBackend(Arc<Inner>);
 
 struct Inner {
-    statements: Statements,
+    statements: Statements<MariaDb>,
     writer: Writer,
     pool: MySqlPool,
     connections: Connections,
@@ -77,7 +78,7 @@ impl MariaDbBackend {
         let (bell, traffic) = (Arc::<Bell>::default(), Arc::<TrafficMeter>::default());
         let writer = Writer::start(connections.clone(), Arc::clone(&bell), Arc::clone(&traffic));
         let inner = Arc::new(Inner {
-            statements: Statements::default(),
+            statements: Statements::new(MariaDb),
             writer,
             pool,
             connections,
@@ -98,7 +99,7 @@ impl MariaDbBackend {
         &self.0.pool
     }
 
-    async fn answer(&self, reads: &[(Arc<Read>, Bindings)]) -> Result<Vec<Answer>, EngineError> {
+    async fn answer(&self, reads: &[BoundQuery]) -> Result<Vec<Answer>, EngineError> {
         let mut tries = self.0.pool.options().get_max_connections();
         loop {
             match self.answer_once(reads).await {
@@ -111,7 +112,7 @@ impl MariaDbBackend {
         }
     }
 
-    async fn answer_once(&self, reads: &[(Arc<Read>, Bindings)]) -> Result<Vec<Answer>, Unread> {
+    async fn answer_once(&self, reads: &[BoundQuery]) -> Result<Vec<Answer>, Unread> {
         let mut connection = self.0.pool.acquire().await.map_err(MariaDbError::read)?;
         let mut answers = Vec::with_capacity(reads.len());
         for (read, bindings) in reads {
@@ -147,15 +148,6 @@ enum Unread {
 impl From<MariaDbError> for Unread {
     fn from(error: MariaDbError) -> Self {
         Self::Database(error)
-    }
-}
-
-/// The value that a query binds.
-fn bound<'b>(source: &BindSource, bindings: &'b Bindings) -> &'b Value {
-    match source {
-        BindSource::Slot(slot) => bindings.value(*slot, 0),
-        // A query is one statement, so nothing was found before it.
-        BindSource::Held(..) | BindSource::PickedCount | BindSource::PickedSum(_) => &Value::Null,
     }
 }
 
@@ -230,20 +222,14 @@ impl Executor for MariaDbBackend {
         if !self.0.writer.is_open() {
             return Err(shut_down());
         }
-        let mut reads = Vec::with_capacity(queries.len());
-        for query in queries {
-            let (shape, bindings) = query.into_shape();
-            reads.push((self.0.statements.query(shape)?, bindings));
-        }
-
+        let reads = self.0.statements.queries(queries).map_err(MariaDbError::permanent)?;
         self.0.traffic.sent(reads.len() as u64);
         self.answer(&reads).await
     }
 
     async fn commit(&self, plan: Plan) -> Result<Commit, EngineError> {
-        let (shape, bindings) = plan.into_shape();
-        let script = self.0.statements.plan(shape)?;
-        self.0.writer.commit(script, bindings).await
+        let (plan, bindings) = self.0.statements.plan(plan).map_err(MariaDbError::permanent)?;
+        self.0.writer.commit(plan, bindings).await
     }
 
     fn bell(&self) -> &Bell {
@@ -256,6 +242,15 @@ impl Executor for MariaDbBackend {
 
     fn commands_sent(&self) -> Traffic {
         self.0.traffic.so_far()
+    }
+
+    async fn inspect_database(&self) -> Result<DatabaseReport, EngineError> {
+        let mut report = DatabaseReport::default();
+        let used = query_as(SEQUENCES).fetch_all(&self.0.pool).await;
+        let used: Vec<(String, i64)> = used.map_err(MariaDbError::read)?;
+        let fact = |(name, used)| NumberSequence::new(name, used, i64::MAX, None);
+        report.sequences = used.into_iter().map(fact).collect();
+        Ok(report)
     }
 
     async fn sleep(&self, time: Duration) {

@@ -7,10 +7,15 @@ use ff_core::EngineError;
 use ff_core::plan::value::{ColumnType, Value};
 use ff_core::schema::ColumnRef;
 use sqlx::mysql::{MySqlArguments, MySqlRow};
-use sqlx::{Arguments as _, Row as _, ValueRef as _};
+use sqlx::{Arguments as _, AssertSqlSafe, Row as _, SqlSafeStr as _, SqlStr, ValueRef as _};
 use uuid::Uuid;
 
 use crate::error::{Failure, MariaDbError, corrupt};
+
+/// A rendered text: codegen made it from a shape, which holds no values.
+pub(crate) fn text(sql: &str) -> SqlStr {
+    AssertSqlSafe(sql.to_owned()).into_sql_str()
+}
 
 /// Adds the value, as `ty`.
 pub(crate) fn add(

@@ -11,9 +11,9 @@ use ff_core::types::TimestampMs;
 use sqlx::mysql::MySqlPool;
 use sqlx::query_scalar;
 
+use crate::bind::text;
 use crate::connect::Given;
 use crate::error::MariaDbError;
-use crate::statements::text;
 
 /// The time between two measurements.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(30);

@@ -15,7 +15,6 @@ mod clock;
 mod connect;
 mod error;
 pub mod migrate;
-mod statements;
 mod writer;
 
 pub use backend::MariaDbBackend;

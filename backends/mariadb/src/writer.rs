@@ -7,20 +7,23 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ff_backend_script::{BoundValue, Outcome, ScriptConnection, StepResult, apply_group};
+use ff_backend_script::{
+    BoundValue, Order, Outcome, PlanScript, ScriptConnection, StepResult, apply_group, plans_of,
+    settle,
+};
 use ff_codegen::dialect::{Dialect, TransactionControl};
 use ff_codegen::{MariaDb, ScriptStep};
 use ff_core::EngineError;
-use ff_core::engine::{Bell, Commit, Topics, TrafficMeter};
+use ff_core::engine::{Bell, Commit, TrafficMeter};
 use ff_core::plan::Bindings;
+use ff_telemetry::BatchOf;
 use sqlx::mysql::{MySqlArguments, MySqlConnection};
 use sqlx::{Connection as _, query_scalar, query_with, raw_sql};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::bind;
+use crate::bind::{self, text};
 use crate::connect::Connections;
 use crate::error::{Failure, MariaDbError, shut_down, unanswered};
-use crate::statements::{PlanScript, text};
 
 /// The number of queued plans from which on callers wait.
 const QUEUE: usize = 4096;
@@ -31,14 +34,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The pause after the first try; doubled after each, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
-
-type Answer = oneshot::Sender<Result<Commit, EngineError>>;
-
-struct Order {
-    script: Arc<PlanScript>,
-    bindings: Bindings,
-    answer: Answer,
-}
 
 /// A handle to the writer.
 #[derive(Clone)]
@@ -66,11 +61,11 @@ impl Writer {
 
     pub(crate) async fn commit(
         &self,
-        script: Arc<PlanScript>,
+        plan: Arc<PlanScript>,
         bindings: Bindings,
     ) -> Result<Commit, EngineError> {
         let (answer, answered) = oneshot::channel();
-        let order = Order { script, bindings, answer };
+        let order = Order { plan, bindings, answer };
         self.queue.send(Some(order)).await.map_err(|_| shut_down())?;
         answered.await.map_err(|_| unanswered())?
     }
@@ -117,31 +112,17 @@ impl Task {
     }
 
     async fn group(&mut self, orders: Vec<Order>) {
+        ff_telemetry::batch(BatchOf::Transaction, orders.len());
         let applied = self.apply(&orders).await;
         self.traffic.sent(std::mem::take(&mut self.connection.statements));
-
-        match applied {
-            Ok(outcomes) => {
-                self.ring(&orders, &outcomes);
-                for (order, outcome) in orders.into_iter().zip(outcomes) {
-                    // An answer that is not received was given up by the caller.
-                    let _ = order.answer.send(outcome.map_err(Into::into));
-                }
-            }
-            Err(error) => {
-                for order in orders {
-                    let _ = order.answer.send(Err(error.clone().into()));
-                }
-            }
-        }
+        settle(orders, applied, &self.bell);
     }
 
     async fn apply(
         &mut self,
         orders: &[Order],
     ) -> Result<Vec<Outcome<MariaDbError>>, MariaDbError> {
-        let plans: Vec<_> =
-            orders.iter().map(|order| (&order.script.script, &order.bindings)).collect();
+        let plans = plans_of(orders);
         let (until, mut pause) = (Instant::now() + PATIENCE, FIRST_PAUSE);
         loop {
             match apply_group(&mut self.connection, &plans).await {
@@ -152,15 +133,6 @@ impl Task {
                 done => return done,
             }
         }
-    }
-
-    /// Rings for the plans that have become durable.
-    fn ring(&self, orders: &[Order], outcomes: &[Outcome<MariaDbError>]) {
-        let applied = orders.iter().zip(outcomes).map(|(order, outcome)| match outcome {
-            Ok(commit) => order.script.rings.after(commit),
-            Err(_) => Topics::NONE,
-        });
-        self.bell.ring_each(applied.fold(Topics::NONE, Topics::and));
     }
 }
 

@@ -10,7 +10,8 @@ use ff_codegen::opening::Admission;
 use ff_core::EngineError;
 use ff_core::backend::{BackendConfig, BackendTag, PrepareOutcome};
 use ff_core::engine::{
-    BackendName, Bell, Commit, Executor, Horizon, InstalledScans, ProcessState, Random, Traffic,
+    BackendName, Bell, Commit, DatabaseReport, Executor, Horizon, InstalledScans, ProcessState,
+    Random, Traffic,
 };
 use ff_core::engine_backend::EngineBackend;
 use ff_core::engine_error::{StoreClass, StoreError};
@@ -33,7 +34,7 @@ use crate::notify::Notifier;
 use crate::reader::Reader;
 use crate::session::Protocol;
 use crate::within::Place;
-use crate::{numbers, parameters};
+use crate::{inspection, numbers, parameters};
 
 /// The engine on Postgres 15 or later. Clones share the pool and all other state.
 #[derive(Clone)]
@@ -243,6 +244,13 @@ impl Executor for PostgresBackend {
 
     fn commands_sent(&self) -> Traffic {
         self.keeper.connections.traffic().so_far()
+    }
+
+    async fn inspect_database(&self) -> Result<DatabaseReport, EngineError> {
+        let connections = self.keeper.connections.clone();
+        let read = async move { inspection::inspect(&connections).await };
+        let max = self.options.max_connections;
+        self.in_time("inspect", async { read.await.map_err(|error| error.into_engine(max)) }).await
     }
 
     async fn sleep(&self, time: Duration) {

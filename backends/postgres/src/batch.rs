@@ -10,6 +10,7 @@ use ff_core::EngineError;
 use ff_core::engine::{Commit, Random, Topics};
 use ff_core::engine_error::ContentionKind;
 use ff_core::rules::ctx::Source;
+use ff_telemetry::BatchOf;
 use sqlx::SqlStr;
 use sqlx::postgres::PgRow;
 
@@ -74,6 +75,7 @@ impl BatchTask {
     /// Sends one statement for the batch. If the server refuses it for whatever reason, sends one
     /// for each plan, so that no plan fails for another.
     async fn apply(&self, session: &mut Session, batch: Vec<Waiting>) {
+        ff_telemetry::batch(BatchOf::Statement, batch.len());
         let alone = if batch.len() > 1 { self.together(session, batch).await } else { batch };
         for plan in alone {
             match self.sender.alone(session, &plan).await {

@@ -17,6 +17,7 @@ mod compat;
 mod connect;
 mod connections;
 mod error;
+mod inspection;
 mod listen;
 pub mod migrate;
 mod notify;

@@ -4,6 +4,7 @@
 //! would wait, but does nothing wrong. They are start-up parameters, so no `SET` is ever sent. A
 //! pooler may drop those; the first connection checks and reports that.
 
+use ff_core::engine::SessionSetting;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{PgConnection, Row as _};
 
@@ -62,33 +63,44 @@ pub(crate) fn ask(connect: PgConnectOptions) -> PgConnectOptions {
     connect.options(missing.map(|parameter| (parameter.name, parameter.value)))
 }
 
+/// The settings of the session, in their order.
+///
+/// # Errors
+/// Those of the connection.
+pub(crate) async fn read(
+    connection: &mut PgConnection,
+) -> Result<Vec<SessionSetting>, sqlx::Error> {
+    // The simple protocol leaves no prepared statement behind in a pooler.
+    let row = sqlx::raw_sql(SETTINGS).fetch_one(connection).await?;
+    let role: String = row.try_get(0)?;
+    let setting = |(parameter, index)| Ok(setting(parameter, row.try_get(index)?, &role));
+    PARAMETERS.iter().zip(1_usize..).map(setting).collect()
+}
+
 /// Warns of each setting that the session lacks, with the statement that corrects it.
 ///
 /// # Errors
 /// Those of the connection.
 pub(crate) async fn check(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    // The simple protocol leaves no prepared statement behind in a pooler.
-    let row = sqlx::raw_sql(SETTINGS).fetch_one(connection).await?;
-    let role: String = row.try_get(0)?;
-
-    for (parameter, index) in PARAMETERS.iter().zip(1..) {
-        if let Some(advice) = advice(parameter, row.try_get(index)?, &role) {
-            tracing::warn!("{advice}");
-        }
+    for advice in read(connection).await?.iter().filter_map(advice) {
+        tracing::warn!("{advice}");
     }
     Ok(())
 }
 
-fn advice(
+fn setting(
     Parameter { name, value, without }: &Parameter,
-    found: &str,
+    found: String,
     role: &str,
-) -> Option<String> {
-    (found != *value).then(|| {
-        format!(
-            "the database session has {name} = {found:?}: {without}; \
-             mend it by ALTER ROLE {role} SET {name} = '{value}'"
-        )
+) -> SessionSetting {
+    let statement = format!("ALTER ROLE {role} SET {name} = '{value}'");
+    SessionSetting::new(name, found, value, without, statement)
+}
+
+fn advice(setting: &SessionSetting) -> Option<String> {
+    let SessionSetting { name, value, otherwise, statement, .. } = setting;
+    (value != setting.wanted).then(|| {
+        format!("the database session has {name} = {value:?}: {otherwise}; mend it by {statement}")
     })
 }
 
@@ -125,8 +137,9 @@ mod tests {
     #[test]
     fn a_setting_that_is_missing_comes_with_its_remedy() {
         for parameter in &PARAMETERS {
-            assert_eq!(advice(parameter, parameter.value, "worker"), None);
-            let said = advice(parameter, "serializable", "\"Worker\"").unwrap();
+            let advice = |value: &str, role| advice(&setting(parameter, value.to_owned(), role));
+            assert_eq!(advice(parameter.value, "worker"), None);
+            let said = advice("serializable", "\"Worker\"").unwrap();
             let remedy =
                 format!("ALTER ROLE \"Worker\" SET {} = '{}'", parameter.name, parameter.value);
             assert!(said.contains(&remedy) && said.contains("\"serializable\""), "{said}");

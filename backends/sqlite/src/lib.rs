@@ -17,6 +17,7 @@ mod compat;
 mod connect;
 mod error;
 mod inspect;
+mod inspection;
 mod location;
 pub mod migrate;
 mod presence;

@@ -127,6 +127,7 @@ fn flags_of(dialect: &dyn Dialect, table: &Table, index: &Index) -> Vec<ColumnRe
         Predicate::Always
         | Predicate::All(_)
         | Predicate::Any(_)
+        | Predicate::AnyApart(_)
         | Predicate::Compare(..)
         | Predicate::OneOf(..)
         | Predicate::NoneOf(..)
@@ -136,6 +137,7 @@ fn flags_of(dialect: &dyn Dialect, table: &Table, index: &Index) -> Vec<ColumnRe
         | Predicate::Covered(..)
         | Predicate::CoveredOrOpen(..)
         | Predicate::EmptyList(_)
+        | Predicate::FirstBelow(..)
         | Predicate::EachList(_)
         | Predicate::After(_) => None,
     };

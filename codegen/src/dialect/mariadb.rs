@@ -233,6 +233,11 @@ impl Dialect for MariaDb {
         key_of_list(&list).eq(self.least_list_key())
     }
 
+    fn begins_below(&self, list: Expr, bound: &str) -> Expr {
+        let valid = Func::cust("JSON_VALID").arg(list.clone());
+        Expr::from(valid).and(text_at(list, "$[0]").lt(constant(bound)))
+    }
+
     fn list_key(&self, list: Expr) -> Option<Expr> {
         Some(key_of_list(&list))
     }

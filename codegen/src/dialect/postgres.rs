@@ -248,6 +248,11 @@ impl Dialect for Postgres {
         key_of_list(list).eq(self.least_list_key())
     }
 
+    fn begins_below(&self, list: Expr, bound: &str) -> Expr {
+        // An empty list has no first text: it is NULL, and not below anything.
+        operator(list, "[1] COLLATE \"C\" <", constant(bound))
+    }
+
     fn list_key(&self, list: Expr) -> Option<Expr> {
         Some(key_of_list(list))
     }

@@ -218,6 +218,11 @@ impl Dialect for Sqlite {
         list.eq(constant(self.empty_list()))
     }
 
+    fn begins_below(&self, list: Expr, bound: &str) -> Expr {
+        let first = Func::cust("json_extract").arg(readable(list)).arg(constant("$[0]"));
+        Expr::from(first).lt(constant(bound))
+    }
+
     fn list_key(&self, _: Expr) -> Option<Expr> {
         // Its indexes keep texts of any length.
         None

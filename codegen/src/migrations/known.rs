@@ -12,6 +12,7 @@ migrations! {
     7 "0007_limits_and_counts",
     8 "0008_fairness",
     9 "0009_steps",
+    10 "0010_keyed_walk",
 }
 
 migrations! {
@@ -25,9 +26,10 @@ migrations! {
     7 "0007_limits_and_counts",
     8 "0008_fairness",
     9 "0009_steps",
+    10 "0010_keyed_walk",
 }
 
 migrations! {
     MARIADB "mariadb"
-    9 "0009_steps",
+    10 "0010_keyed_walk",
 }

@@ -89,9 +89,10 @@ pub struct FlowPlace {
 }
 
 /// A step of a run: its lines, and where the run goes on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, derive_more::Debug, PartialEq, Eq)]
 pub struct ArchiveStep {
     /// Lines of JSON, each without its end.
+    #[debug("<{} lines>", lines.len())]
     pub lines: Vec<String>,
     /// The run after the step.
     pub pass: ArchivePass,

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::hidden::Hidden;
 use crate::model::ids::{ExecutionId, LaneId, Namespace, TimestampMs};
 use crate::model::policy::ExecutionPolicy;
 use crate::model::state::PublicState;
 
 /// Submits a new execution.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, derive_more::Debug, Serialize, Deserialize)]
 pub struct CreateExecutionArgs {
     /// The execution.
     pub execution_id: ExecutionId,
@@ -20,6 +21,7 @@ pub struct CreateExecutionArgs {
     /// The kind of work.
     pub execution_kind: String,
     /// The input, opaque.
+    #[debug("{}", Hidden(input_payload))]
     pub input_payload: Vec<u8>,
     /// The encoding of the input.
     #[serde(default)]

@@ -3,6 +3,7 @@
 use serde_json::Value as Json;
 
 use crate::model::cursor::StreamCursor;
+use crate::model::hidden::Hidden;
 use crate::model::ids::{
     ExecutionId, FlowId, LeaseId, SignalId, TimestampMs, WaitpointId, WorkerInstanceId,
 };
@@ -306,7 +307,7 @@ impl OperatorEvent {
 }
 
 /// An execution that finished.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, derive_more::Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CompletionPayload {
     /// The execution.
@@ -314,6 +315,7 @@ pub struct CompletionPayload {
     /// The outcome.
     pub outcome: String,
     /// Its result, where the backend carries it.
+    #[debug("{}", Hidden(payload_bytes))]
     pub payload_bytes: Option<Vec<u8>>,
     /// The time at which it ended.
     pub produced_at_ms: TimestampMs,

@@ -2,6 +2,8 @@
 
 use std::hash::{Hash, Hasher};
 
+use crate::model::hidden::Hidden;
+
 /// In a durable summary's patch, the string that stores a JSON null instead of removing the member.
 pub const SUMMARY_NULL_SENTINEL: &str = "__ff_null__";
 
@@ -197,10 +199,11 @@ impl TailVisibility {
 }
 
 /// An attempt's summary, as its patches left it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, derive_more::Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SummaryDocument {
     /// The document, as JSON text.
+    #[debug("{}", Hidden(document_json))]
     pub document_json: Vec<u8>,
     /// The number of patches merged into it.
     pub version: u64,
@@ -227,10 +230,11 @@ impl SummaryDocument {
 }
 
 /// One piece of an attempt's output.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, derive_more::Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Frame {
     /// The content.
+    #[debug("{}", Hidden(bytes))]
     pub bytes: Vec<u8>,
     /// The kind of content.
     pub kind: FrameKind,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::hidden::Hidden;
 use crate::model::ids::{
     AttemptId, AttemptIndex, CancelSource, ExecutionId, LaneId, LeaseEpoch, LeaseFence, LeaseId,
     TimestampMs, WorkerInstanceId,
@@ -17,7 +18,7 @@ fn default_trigger_type() -> String {
 }
 
 /// Completes an execution: its attempt succeeded.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, derive_more::Debug, Serialize, Deserialize)]
 pub struct CompleteExecutionArgs {
     /// The execution.
     pub execution_id: ExecutionId,
@@ -28,6 +29,7 @@ pub struct CompleteExecutionArgs {
     pub attempt_index: AttemptIndex,
     /// The result, opaque.
     #[serde(default)]
+    #[debug("{}", Hidden(result_payload))]
     pub result_payload: Option<Vec<u8>>,
     /// The encoding of the result. It is not stored, so any is refused.
     #[serde(default)]
@@ -250,12 +252,13 @@ pub enum ResumeExecutionResult {
 }
 
 /// The reason for an attempt's failure.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, derive_more::Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FailureReason {
     /// The reason, in words.
     pub message: String,
     /// Details in the worker's own format; stored as text behind the message.
+    #[debug("{}", Hidden(detail))]
     pub detail: Option<Vec<u8>>,
 }
 

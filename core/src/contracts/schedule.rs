@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::hidden::Hidden;
 use crate::model::ids::{ExecutionId, LaneId, Namespace, TimestampMs};
 use crate::model::policy::ExecutionPolicy;
 use crate::model::state::{DoubledHours, Overlap, SkippedHours};
@@ -116,7 +117,7 @@ pub enum CatchUp {
 }
 
 /// What a tick submits.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, derive_more::Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ScheduledWork {
     /// The lane.
@@ -126,6 +127,7 @@ pub struct ScheduledWork {
     /// The input. In UTF-8 text, `{{tick}}` stands for the time of the tick in the time zone of the
     /// schedule (RFC 3339), and `{{tick_ms}}` for the same in Unix milliseconds.
     #[serde(skip)]
+    #[debug("{}", Hidden(input_payload))]
     pub input_payload: Vec<u8>,
     /// The encoding of the input.
     #[serde(default)]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{EdgeGroupSnapshot, LaneInfo};
+use crate::model::hidden::Hidden;
 use crate::model::ids::{
     AttemptId, AttemptIndex, ExecutionId, FlowId, LaneId, LeaseEpoch, LeaseId, Namespace,
     TimestampMs, WaitpointId, WorkerId, WorkerInstanceId,
@@ -260,10 +261,11 @@ impl LeaseSummary {
 }
 
 /// The data that a worker needs to start on an execution.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, derive_more::Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExecutionContext {
     /// The input, as the submitter gave it.
+    #[debug("{}", Hidden(input_payload))]
     pub input_payload: Vec<u8>,
     /// The kind of work, as the submitter names it.
     pub execution_kind: String,

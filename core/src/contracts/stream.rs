@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::hidden::Hidden;
 use crate::model::ids::TimestampMs;
 
 /// The most frames that one read returns.
@@ -146,11 +147,12 @@ pub enum StreamCursorParseError {
 }
 
 /// A frame as it is read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, derive_more::Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamFrame {
     /// The id of the frame, `<ms>-<seq>`.
     pub id: String,
     /// The stored fields by name.
+    #[debug("{}", Hidden(fields))]
     pub fields: BTreeMap<String, String>,
 }
 

@@ -4,10 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::hidden::Hidden;
 use crate::model::ids::{ExecutionId, LaneId, SignalId, TimestampMs, WaitpointId, WaitpointToken};
 
 /// Delivers a signal to a waitpoint.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, derive_more::Debug, Serialize, Deserialize)]
 pub struct DeliverSignalArgs {
     /// The execution.
     pub execution_id: ExecutionId,
@@ -25,6 +26,7 @@ pub struct DeliverSignalArgs {
     pub source_identity: String,
     /// The content.
     #[serde(default)]
+    #[debug("{}", Hidden(payload))]
     pub payload: Option<Vec<u8>>,
     /// The encoding of the content. It is not stored, so any is refused.
     #[serde(default)]
@@ -358,12 +360,13 @@ impl PendingWaitpoint {
 }
 
 /// A waitpoint, as it is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, derive_more::Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WaitpointSpec {
     /// The thing that the execution waits for.
     pub kind: WaitpointKind,
     /// The name or id to match, encoded as the kind defines.
+    #[debug("{}", Hidden(matcher))]
     pub matcher: Vec<u8>,
     /// The token that a sender must present.
     pub hmac_token: WaitpointHmac,
@@ -378,7 +381,7 @@ impl WaitpointSpec {
 }
 
 /// A signal that resumed an execution.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, derive_more::Debug, PartialEq, Eq)]
 pub struct ResumeSignal {
     /// The signal.
     pub signal_id: SignalId,
@@ -395,6 +398,7 @@ pub struct ResumeSignal {
     /// The time at which it was accepted.
     pub accepted_at: TimestampMs,
     /// The content.
+    #[debug("{}", Hidden(payload))]
     pub payload: Option<Vec<u8>>,
 }
 

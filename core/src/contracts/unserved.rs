@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{EdgeDependencyPolicy, ResolveDependencyOutcome, StreamFrames};
+use crate::model::hidden::Hidden;
 use crate::model::ids::{
     AttemptId, AttemptIndex, ExecutionId, FlowId, LeaseEpoch, LeaseId, TimestampMs,
 };
@@ -89,7 +90,7 @@ pub enum SetFlowTagsResult {
 }
 
 /// Appends a frame to the stream of an attempt.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, derive_more::Debug, Serialize, Deserialize)]
 pub struct AppendFrameArgs {
     /// The execution.
     pub execution_id: ExecutionId,
@@ -106,6 +107,7 @@ pub struct AppendFrameArgs {
     /// The time at which the frame was made.
     pub timestamp: TimestampMs,
     /// The content.
+    #[debug("{}", Hidden(payload))]
     pub payload: Vec<u8>,
     /// The encoding of the content.
     #[serde(default)]

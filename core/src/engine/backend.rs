@@ -6,14 +6,16 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ff_telemetry::{BatchOf, observed};
 use futures_util::future::join_all;
 
-use super::budgeted::{claim_with_room, has_claimable, open_budgets};
+use super::budgeted::{claim_with_room, has_claimable, room_of_grants};
+use super::granting::grant_best;
 use super::named::claim_named;
 use super::subscribe::subscribe;
 use super::{
-    Executor, Topic, Traffic, admission, archive, bulk, cascade, frames, lost_workers, over_run,
-    reconcile, retention, run, schedules, steps, timers,
+    DatabaseReport, Executor, Topic, Traffic, admission, archive, bulk, cascade, frames,
+    lost_workers, over_run, reconcile, retention, run, schedules, steps, timers,
 };
 use crate::contracts::capability::{BackendIdentity, Capabilities, Supports, Version};
 use crate::contracts::{
@@ -126,7 +128,6 @@ use crate::rules::grant::eligible::Eligible;
 use crate::rules::grant::issue::IssueClaimGrant;
 use crate::rules::grant::reclaim::{IssueReclaimGrant, Reclaim};
 use crate::rules::grant::redeem::RedeemClaim;
-use crate::rules::grant::schedule::Schedule;
 use crate::rules::key::ExecutionKey;
 use crate::rules::keyring::{Rotate, Seed};
 use crate::rules::lane::{ListLanes, ReadLane, SetLaneState};
@@ -193,6 +194,7 @@ const SUPPORTS: Supports = {
     supports
 };
 
+#[observed]
 #[async_trait]
 impl<E: Executor> EngineBackend for E {
     async fn create_execution(
@@ -207,6 +209,7 @@ impl<E: Executor> EngineBackend for E {
         &self,
         batch: Vec<CreateExecutionArgs>,
     ) -> Vec<Result<CreateExecutionResult, EngineError>> {
+        ff_telemetry::batch(BatchOf::Submission, batch.len());
         join_all(batch.into_iter().map(|args| self.create_execution(args))).await
     }
 
@@ -347,7 +350,7 @@ impl<E: Executor> EngineBackend for E {
         args: IssueClaimGrantArgs,
     ) -> Result<IssueClaimGrantOutcome, EngineError> {
         let execution_id = args.execution_id.clone();
-        let grant = IssueClaimGrant::new(args)?.with_room(open_budgets(self).await?);
+        let grant = IssueClaimGrant::new(args)?.with_room(room_of_grants(self).await?);
         run(self, &grant).await?;
         Ok(IssueClaimGrantOutcome::Granted { execution_id })
     }
@@ -365,8 +368,7 @@ impl<E: Executor> EngineBackend for E {
         &self,
         args: ClaimForWorkerArgs,
     ) -> Result<ClaimForWorkerOutcome, EngineError> {
-        let schedule = Schedule::new(self.backend_name().tag, args)?;
-        run(self, &schedule.with_room(open_budgets(self).await?)).await
+        grant_best(self, args).await
     }
 
     async fn block_route(&self, args: BlockRouteArgs) -> Result<BlockRouteOutcome, EngineError> {
@@ -388,7 +390,7 @@ impl<E: Executor> EngineBackend for E {
         args: IssueReclaimGrantArgs,
     ) -> Result<IssueReclaimGrantOutcome, EngineError> {
         let grant = IssueReclaimGrant::new(self.backend_name().tag, args)?;
-        run(self, &grant.with_room(open_budgets(self).await?)).await
+        run(self, &grant.with_room(room_of_grants(self).await?)).await
     }
 
     async fn reclaim_execution(
@@ -566,6 +568,7 @@ impl<E: Executor> EngineBackend for E {
         flow_id: &FlowId,
         batch: Vec<CreateExecutionArgs>,
     ) -> Vec<Result<CreateExecutionResult, EngineError>> {
+        ff_telemetry::batch(BatchOf::Submission, batch.len());
         let partitions = self.partitions();
         let each = batch.into_iter().map(|args| async move {
             self.process_state().budgeted.note(args.policy.as_ref());
@@ -617,7 +620,7 @@ impl<E: Executor> EngineBackend for E {
         args: ResolveDependencyArgs,
     ) -> Result<ResolveDependencyOutcome, EngineError> {
         let by_hand = ByHand::new(&args)?;
-        Ok(by_hand.outcome(run(self, &by_hand.hop).await?)?)
+        by_hand.outcome(run(self, &by_hand.hop).await?)
     }
 
     async fn cascade_completion(
@@ -782,7 +785,11 @@ impl<E: Executor> EngineBackend for E {
         // A claim answers at once, so it can only be asked not to wait.
         input::absent("max_wait", policy.max_wait.filter(|wait| !wait.is_zero()).as_ref())?;
         let claim = Claim::new(self.backend_name().tag, lane, capabilities, policy, limit)?;
-        claim_with_room(self, claim).await
+        let handles = claim_with_room(self, claim).await?;
+        if !handles.is_empty() {
+            ff_telemetry::batch(BatchOf::Claim, handles.len());
+        }
+        Ok(handles)
     }
 
     async fn renew(&self, handle: &Handle) -> Result<LeaseRenewal, EngineError> {
@@ -1444,6 +1451,10 @@ impl<E: Executor> EngineBackend for E {
 
     fn backend_label(&self) -> &'static str {
         self.backend_name().family
+    }
+
+    async fn database_report(&self) -> Result<DatabaseReport, EngineError> {
+        self.inspect_database().await
     }
 
     fn traffic(&self) -> Traffic {

@@ -63,8 +63,7 @@ impl Budgeted {
 
     /// Remembers the room that was read, where it may be.
     fn remember(&self, room: &Room, now_ms: i64) {
-        let has_keys = room.has_limits || !room.fair_lanes.is_empty();
-        let only_keys = has_keys && !room.has_estimates && room.tokens.is_empty();
+        let only_keys = room.has_keys() && !room.has_estimates && room.tokens.is_empty();
         *lock(&self.only_keys) = only_keys.then(|| (room.clone(), now_ms));
     }
 
@@ -174,13 +173,13 @@ async fn room<E: Executor + ?Sized>(executor: &E) -> Result<Room, EngineError> {
     if exist { read_room(executor).await } else { Ok(Room::default()) }
 }
 
-/// The tokens of the room that schedulers and grants can offer.
-pub(super) async fn open_budgets<E: Executor + ?Sized>(
+/// The room that schedulers and grants can offer: redeeming a grant reserves the estimate.
+pub(super) async fn room_of_grants<E: Executor + ?Sized>(
     executor: &E,
-) -> Result<Vec<String>, EngineError> {
-    let Room { mut tokens, has_estimates, has_limits: _, fair_lanes: _ } = room(executor).await?;
-    tokens.extend(has_estimates.then(|| token(ESTIMATES)));
-    Ok(tokens)
+) -> Result<Room, EngineError> {
+    let mut room = room(executor).await?;
+    room.tokens.extend(room.has_estimates.then(|| token(ESTIMATES)));
+    Ok(room)
 }
 
 /// True if a lane holds a claimable execution that these capabilities suffice for, even if it is

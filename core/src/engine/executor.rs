@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Bell, ProcessState, Traffic};
+use super::{Bell, DatabaseReport, ProcessState, Traffic};
 use crate::contracts::PrepareOutcome;
 use crate::model::error::EngineError;
 use crate::model::handle::BackendTag;
@@ -107,6 +107,14 @@ pub trait Executor: Send + Sync + 'static {
     /// The commands that it has sent to the database so far; none where there is nothing to send.
     fn commands_sent(&self) -> Traffic {
         Traffic::default()
+    }
+
+    /// A report about the database, for operators; empty where there is nothing to find out.
+    ///
+    /// # Errors
+    /// `Transport` when the database cannot be reached.
+    async fn inspect_database(&self) -> Result<DatabaseReport, EngineError> {
+        Ok(DatabaseReport::default())
     }
 
     /// Completes after this time.

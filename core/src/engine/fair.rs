@@ -14,8 +14,8 @@ use super::remembered::is_fresh;
 use super::{Executor, run};
 use crate::model::error::EngineError;
 use crate::model::ids::{LaneId, TimestampMs};
+use crate::rules::execution::candidates::{Candidate, Candidates};
 use crate::rules::execution::claim::Claim;
-use crate::rules::execution::reserve::{Candidate, Candidates};
 use crate::rules::fairness::lane::{FairLane, ListByTurns, ReadFairLane, SaveTurns};
 use crate::rules::fairness::turns::{Round, Waiting};
 

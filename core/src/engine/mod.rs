@@ -18,9 +18,11 @@ mod bulk;
 mod cascade;
 mod combined;
 pub mod completions;
+mod database_report;
 mod executor;
 mod fair;
 mod frames;
+mod granting;
 mod known_streams;
 mod lock;
 mod lost_workers;
@@ -40,6 +42,7 @@ mod run;
 mod scan_executor;
 mod schedules;
 mod steps;
+mod subject;
 mod subscribe;
 pub mod tail;
 mod timers;
@@ -56,6 +59,9 @@ pub use backoff::pause_after;
 pub use bell::{Bell, Rings, Topic, Topics};
 pub use bulk::BulkPreview;
 pub use cascade::dispatch_event;
+pub use database_report::{
+    DatabaseReport, DiskSpace, NumberSequence, OpenSnapshot, SessionSetting, UnanalysedTable,
+};
 pub use executor::{BackendName, Commit, Executor, Horizon};
 pub use process_state::ProcessState;
 #[cfg(feature = "generate")]

@@ -51,7 +51,7 @@ use crate::contracts::{
     SubscriberCursor, SummaryDocument, SuspendArgs, SuspendOutcome, TailVisibility, TrimPass,
     UpdateScheduleArgs, UsageDimensions,
 };
-use crate::engine::{BulkPreview, Topic, Traffic};
+use crate::engine::{BulkPreview, DatabaseReport, Topic, Traffic};
 use crate::model::cursor::StreamCursor as EventCursor;
 use crate::model::error::EngineError;
 use crate::model::handle::Handle;
@@ -1297,6 +1297,12 @@ pub trait EngineBackend: Send + Sync + 'static {
     /// does not count them.
     fn traffic(&self) -> Traffic {
         Traffic::default()
+    }
+
+    /// A report about the database, for operators. A backend names what it finds, and judges
+    /// nothing. An addition.
+    async fn database_report(&self) -> Result<DatabaseReport, EngineError> {
+        unavailable!("database_report")
     }
 
     /// The backend as `Any`, for downcasts to its own type; a unit value unless the backend opts

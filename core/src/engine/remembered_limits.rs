@@ -14,7 +14,7 @@ use super::remembered::is_fresh;
 use super::{Executor, run};
 use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
-use crate::rules::execution::reserve::Candidate;
+use crate::rules::execution::candidates::Candidate;
 use crate::rules::limit::admit::{Admission, Asking};
 use crate::rules::limit::held::Holdings;
 use crate::rules::limit::read::{HeldLimits, ReadHeld, ReadLimits, ReadTaken};
@@ -167,6 +167,9 @@ impl KnownLimits {
 
     /// Forgets the keys that are contended at that time.
     fn forget_contended(&mut self, now: TimestampMs) {
+        if self.contended.is_empty() {
+            return;
+        }
         self.contended
             .retain(|_, until| (now.0..=now.0.saturating_add(CONTENDED_MS)).contains(until));
         self.keys.retain(|key| !self.contended.contains_key(key));

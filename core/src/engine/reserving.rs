@@ -22,8 +22,9 @@ use crate::model::error::EngineError;
 use crate::model::handle::Handle;
 use crate::rules::budget::room::Room;
 use crate::rules::budget::token::{ESTIMATES, limit_token, token};
+use crate::rules::execution::candidates::{Candidate, Candidates};
 use crate::rules::execution::claim::Claim;
-use crate::rules::execution::reserve::{Candidate, Candidates, ClaimReserving, Taken};
+use crate::rules::execution::reserve::{ClaimReserving, Taken};
 use crate::rules::limit::admit::Admission;
 use crate::rules::limit::held::Holdings;
 

@@ -1,5 +1,8 @@
 //! The loop that runs a decision to its end.
 
+use tracing::Instrument as _;
+
+use super::subject::Subject;
 use super::{Commit, Executor, pause_after};
 use crate::model::error::{ContentionKind, EngineError};
 use crate::plan::Plan;
@@ -19,10 +22,27 @@ where
     E: Executor + ?Sized,
     T: Transition + ?Sized,
 {
+    let span = ff_telemetry::decision_span();
+    let answer = run_within(executor, transition, &span).instrument(span.clone()).await;
+    tracing::debug!(target: "flowfabric", parent: &span, "decided");
+    answer
+}
+
+async fn run_within<E, T>(
+    executor: &E,
+    transition: &T,
+    span: &tracing::Span,
+) -> Result<T::Outcome, EngineError>
+where
+    E: Executor + ?Sized,
+    T: Transition + ?Sized,
+{
+    let mut subject = Subject::of(span);
     let (mut facts, mut turn) = (Facts::default(), None);
     loop {
         let (plan, then) = match decide(executor, transition, &facts)? {
             Step::Read(queries) => {
+                subject.note_queries(&queries);
                 let questions = Questions::of(&queries);
                 facts.learn(&questions, executor.read(queries).await?);
                 continue;
@@ -45,6 +65,7 @@ where
         }
 
         let name = plan.name.clone();
+        subject.note_plan(&plan);
         match executor.commit(plan).await? {
             Commit::Applied(rows) => {
                 return match then {
@@ -55,6 +76,7 @@ where
             Commit::Refused => facts = Facts::after_refusals(facts.refusals() + 1),
             Commit::Prevented => facts = Facts::after_prevention(facts.refusals() + 1),
         }
+        ff_telemetry::retried(&name);
 
         let pause = pause_after(facts.refusals(), || executor.source().fraction());
         let Some(pause) = pause else {

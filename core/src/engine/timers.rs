@@ -187,7 +187,7 @@ async fn apply<E: Executor>(
         DueRow::Counts(fold) => run(executor, fold).await,
         DueRow::UsageKey(key) => run(executor, &ForgetKey { key: key.clone() }).await,
         DueRow::IdempotencyKey(row) => run(executor, &unique::ForgetKey { row: row.clone() }).await,
-        DueRow::LimitCell(row) => run(executor, &ForgetCell { row: row.clone() }).await,
+        DueRow::LimitCell(cell) => run(executor, &ForgetCell { cell: cell.clone() }).await,
         DueRow::Admission(lapse) => run(executor, lapse).await,
         DueRow::Window(leave) => run(executor, leave).await,
         DueRow::Budget(key) if scan == Scan::BudgetReset => {

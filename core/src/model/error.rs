@@ -5,10 +5,13 @@
 
 mod class;
 mod content;
+mod kind;
 mod sentence;
 mod store;
 
 use std::time::Duration;
+
+use strum::IntoStaticStr;
 
 use crate::model::cursor::StreamCursor;
 use crate::model::edge::EdgeSnapshot;
@@ -144,7 +147,8 @@ pub fn backend_context(err: EngineError, context: impl Into<String>) -> EngineEr
 }
 
 /// The rule that an argument or a stored value breaks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum ValidationKind {
     /// An argument breaks a rule of the operation.
@@ -202,7 +206,8 @@ pub enum ValidationKind {
 }
 
 /// The race that was lost; the same call may succeed later.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum ContentionKind {
     /// The execution was resumed: claim it with the operation for that.
@@ -256,7 +261,8 @@ pub enum ContentionKind {
 }
 
 /// The stored data that contradicts the call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum ConflictKind {
     /// The edge exists already, as described.
@@ -283,7 +289,8 @@ pub enum ConflictKind {
 }
 
 /// The state that forbids the call, or makes it needless.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum StateKind {
     /// The fence is not that of the current lease.
@@ -369,7 +376,8 @@ pub enum StateKind {
 }
 
 /// A defect of this system.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum BugKind {
     /// A fresh attempt was found in another state than created.

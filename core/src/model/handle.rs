@@ -62,7 +62,8 @@ pub enum HandleKind {
 }
 
 /// The bytes inside a handle; see [`crate::model::handle_codec`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, derive_more::Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[debug("<{} bytes>", _0.len())]
 pub struct HandleOpaque(Box<[u8]>);
 
 impl HandleOpaque {

@@ -11,6 +11,7 @@ mod generate;
 pub mod handle;
 pub mod handle_codec;
 pub mod hash;
+pub mod hidden;
 pub mod ids;
 pub mod partition;
 pub mod policy;

@@ -253,6 +253,12 @@ impl Col<Vec<String>> {
         Predicate::EmptyList(self.column())
     }
 
+    /// The first text stored in the list comes before `bound`, byte by byte.
+    #[must_use]
+    pub fn begins_below(self, bound: &'static str) -> Predicate {
+        Predicate::FirstBelow(self.column(), bound.into())
+    }
+
     /// Any list, where rows are looked for list by list.
     #[must_use]
     pub fn each(self) -> Predicate {

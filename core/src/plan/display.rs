@@ -179,6 +179,11 @@ impl Display for Predicate {
                 write_joined(f, parts, " or ")?;
                 f.write_str(")")
             }
+            Predicate::AnyApart(parts) => {
+                f.write_str("(")?;
+                write_joined(f, parts, ", or apart ")?;
+                f.write_str(")")
+            }
             Predicate::Compare(path, compare, expr) => {
                 let sign = match compare {
                     Compare::Equal => "=",
@@ -208,6 +213,9 @@ impl Display for Predicate {
                 )
             }
             Predicate::EmptyList(column) => write!(f, "{} is empty", column.name),
+            Predicate::FirstBelow(column, bound) => {
+                write!(f, "{} begins below {bound:?}", column.name)
+            }
             Predicate::EachList(column) => write!(f, "each {}", column.name),
             Predicate::After(pairs) => {
                 f.write_str("after")?;

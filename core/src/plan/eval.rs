@@ -163,7 +163,9 @@ impl Predicate {
         match self {
             Predicate::Always | Predicate::EachList(_) => true,
             Predicate::All(parts) => parts.iter().all(|part| part.accepts(row, held)),
-            Predicate::Any(parts) => parts.iter().any(|part| part.accepts(row, held)),
+            Predicate::Any(parts) | Predicate::AnyApart(parts) => {
+                parts.iter().any(|part| part.accepts(row, held))
+            }
             Predicate::Compare(path, compare, expr) => path
                 .read(row)
                 .compare(&expr.evaluate(held))
@@ -209,6 +211,10 @@ impl Predicate {
             Predicate::CoveredOrOpen(column, openings) => openings.cover(stored(column), held),
             Predicate::EmptyList(column) => {
                 matches!(stored(column), Value::TextList(list) if list.is_empty())
+            }
+            Predicate::FirstBelow(column, bound) => {
+                matches!(stored(column), Value::TextList(list)
+                    if list.first().is_some_and(|first| first.as_str() < &**bound))
             }
             Predicate::After(pairs) => {
                 for (column, expr) in pairs {

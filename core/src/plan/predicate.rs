@@ -17,6 +17,9 @@ pub enum Predicate {
     All(Vec<Predicate>),
     /// At least one holds.
     Any(Vec<Predicate>),
+    /// At least one holds. The best rows are then looked for among those of each part by itself, as
+    /// an index of its own has them.
+    AnyApart(Vec<Predicate>),
     /// The stored scalar satisfies the comparison with the other; false when either is NULL.
     Compare(Path, Compare, Expr),
     /// The column holds one of these constants.
@@ -39,6 +42,8 @@ pub enum Predicate {
     CoveredOrOpen(ColumnRef, Openings),
     /// The list in the column has no elements.
     EmptyList(ColumnRef),
+    /// The first text of the list in the column comes before the constant, byte by byte.
+    FirstBelow(ColumnRef, Name),
     /// Holds for every row. The best rows are then looked for among those of each list in the
     /// column by itself, as an index that begins with the list has them.
     EachList(ColumnRef),
@@ -108,6 +113,7 @@ impl Predicate {
             Predicate::Always => Vec::new(),
             Predicate::All(parts) => parts,
             Predicate::Any(_)
+            | Predicate::AnyApart(_)
             | Predicate::Compare(..)
             | Predicate::OneOf(..)
             | Predicate::NoneOf(..)
@@ -118,6 +124,7 @@ impl Predicate {
             | Predicate::Covered(..)
             | Predicate::CoveredOrOpen(..)
             | Predicate::EmptyList(_)
+            | Predicate::FirstBelow(..)
             | Predicate::EachList(_)
             | Predicate::After(_) => vec![self],
         }

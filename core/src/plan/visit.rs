@@ -90,8 +90,11 @@ macro_rules! traversal {
                     | Predicate::Null(_)
                     | Predicate::NotNull(_)
                     | Predicate::EmptyList(_)
+                    | Predicate::FirstBelow(..)
                     | Predicate::EachList(_) => {}
-                    Predicate::All(parts) | Predicate::Any(parts) => {
+                    Predicate::All(parts)
+                    | Predicate::Any(parts)
+                    | Predicate::AnyApart(parts) => {
                         for part in parts {
                             part.$visit(visit);
                         }

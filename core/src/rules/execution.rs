@@ -2,6 +2,7 @@
 
 pub mod bulk;
 pub mod cancel;
+pub mod candidates;
 pub mod change;
 pub mod claim;
 pub mod create;

@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use crate::model::error::EngineError;
 use crate::model::ids::ExecutionId;
+use crate::plan::facts::Row;
 use crate::plan::{Compare, Expr, Pairing, Path, Predicate, Return, Selection};
 use crate::rules::input;
 use crate::schema::ColumnRef;
@@ -31,6 +32,17 @@ impl ExecutionKey {
     /// `Validation(InvalidInput)` when the partition is beyond what a row can store (32767).
     pub fn of(id: &ExecutionId) -> Result<Self, EngineError> {
         Ok(Self { partition: input::partition(id.partition())?, uuid: id.uuid() })
+    }
+
+    /// The key that a row of executions carries.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` naming the column that holds what it must not.
+    pub fn in_row(row: &Row) -> Result<Self, EngineError> {
+        Ok(Self {
+            partition: row.read(exec_core::partition_key)?,
+            uuid: row.read(exec_core::execution_id)?,
+        })
     }
 
     /// The id of a key.

@@ -28,7 +28,7 @@ use crate::rules::execution::unique::KeyRow;
 use crate::rules::flow::dispatch::Event;
 use crate::rules::flow::siblings::{GroupKey, pending_cancel_of};
 use crate::rules::key::ExecutionKey;
-use crate::rules::limit::cell::CellRow;
+use crate::rules::limit::cell::Cell;
 use crate::rules::quota::key::QuotaKey;
 use crate::rules::quota::lapse::{Lapse, LeaveWindow};
 use crate::rules::schedule::key::ScheduleKey;
@@ -96,7 +96,7 @@ pub enum DueRow {
     /// The row of an idempotency key.
     IdempotencyKey(KeyRow),
     /// A cell of a rate.
-    LimitCell(CellRow),
+    LimitCell(Cell),
     /// An admission that is over.
     Admission(Lapse),
     /// An admission that has left its window.
@@ -446,8 +446,7 @@ impl Due {
 }
 
 fn execution(row: &Row, due: Col<Option<i64>>) -> Result<Overdue, EngineError> {
-    let partition = row.read(exec_core::partition_key)?;
-    let key = ExecutionKey { partition, uuid: row.read(exec_core::execution_id)? };
+    let key = ExecutionKey::in_row(row)?;
     Ok(Overdue { row: DueRow::Execution(key), since: row.read(due)? })
 }
 

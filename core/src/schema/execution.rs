@@ -88,6 +88,9 @@ table! {
         "ff_exec_core_claim_idx" (lane_id Ascending, required_capabilities Ascending,
             priority Descending, claimable_since_ms Ascending, created_at_ms Ascending,
             execution_id Ascending) only claimable,
+        "ff_exec_core_keyed_idx" (lane_id Ascending, priority Descending,
+            claimable_since_ms Ascending, created_at_ms Ascending, execution_id Ascending)
+            only keyed_claimable,
         "ff_exec_core_delayed_idx" (eligible_at_ms Ascending) only delayed,
         "ff_exec_core_due_idx"
             (lane_id Ascending, required_capabilities Ascending, eligible_at_ms Ascending,
@@ -250,6 +253,17 @@ pub fn claimable() -> Predicate {
     exec_core::lifecycle_phase
         .is_one_of(&[LifecyclePhase::Submitted, LifecyclePhase::Runnable])
         .and(exec_core::eligibility_state.is(EligibilityState::EligibleNow))
+}
+
+/// The bound below which tokens begin that are no capabilities: room in budgets, keys of limits and
+/// of fairness. They begin with a control character. Lists are stored in order, so they come first.
+const TOKENS_BELOW: &str = " ";
+
+/// Those of them that require more than capabilities. So do some others, with a capability that
+/// begins with a control character, or that is empty.
+#[must_use]
+pub fn keyed_claimable() -> Predicate {
+    claimable().and(exec_core::required_capabilities.begins_below(TOKENS_BELOW))
 }
 
 /// The phases of an execution that has ended.

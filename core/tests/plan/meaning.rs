@@ -103,7 +103,9 @@ fn all_of_nothing_holds_and_any_of_nothing_does_not() {
     check(&Predicate::Any(vec![]), vec![], false);
     let (yes, no) = (Predicate::Always, Predicate::Any(vec![]));
     check(&Predicate::All(vec![yes.clone(), no.clone()]), vec![], false);
-    check(&Predicate::Any(vec![no, yes]), vec![], true);
+    check(&Predicate::Any(vec![no.clone(), yes.clone()]), vec![], true);
+    check(&Predicate::AnyApart(vec![]), vec![], false);
+    check(&Predicate::AnyApart(vec![no, yes]), vec![], true);
 }
 
 #[test]
@@ -132,6 +134,25 @@ fn covered_means_that_nothing_is_missing() {
     check(&offering(&["A"]), requiring(&["a"]), false);
     check(&offering(&["a"]), vec![(column.column(), Value::Null)], false);
     check(&offering(&["a"]), vec![(column.column(), text("a"))], false);
+}
+
+#[test]
+fn the_first_text_of_a_list_comes_before_a_bound_or_not() {
+    let column = exec_core::required_capabilities;
+    let begins = column.begins_below(" ");
+    for (list, expected) in [
+        (&[] as &[&str], false),
+        (&["\u{1}limit:a", "gpu"], true),
+        (&["\u{1f}"], true),
+        (&[""], true),
+        (&[" "], false),
+        (&["gpu", "\u{1}limit:a"], false),
+        (&["\u{e4}"], false),
+    ] {
+        let list = list.iter().map(|text| (*text).to_owned()).collect();
+        check(&begins, vec![(column.column(), Value::TextList(list))], expected);
+    }
+    check(&begins, vec![(column.column(), Value::Null)], false);
 }
 
 #[test]

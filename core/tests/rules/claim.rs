@@ -2,9 +2,12 @@
 
 use ff_core::backend::{BackendTag, CapabilitySet, ClaimPolicy};
 use ff_core::contracts::CLAIM_MAX;
+use ff_core::engine::{Step, Transition as _};
 use ff_core::plan::Held;
-use ff_core::plan::facts::Facts;
+use ff_core::plan::facts::{Answer, Facts, Questions, Row};
 use ff_core::plan::value::Value;
+use ff_core::rules::ctx::Ctx;
+use ff_core::rules::execution::candidates::Candidates;
 use ff_core::rules::execution::claim::{Claim, Place};
 use ff_core::rules::handle;
 use ff_core::rules::status::Status;
@@ -265,4 +268,35 @@ fn arguments_that_make_no_claim_are_refused() {
     assert_snapshot!(refused("main", "c\0", "", 0, 0), @r"validation: InvalidInput: worker_instance_id: must not be empty");
     assert_snapshot!(refused("main", "c\0", "w", 0, 0), @r"validation: InvalidInput: capabilities: must not contain NUL (at byte 1)");
     assert_snapshot!(refused("main", "c", "w", 0, 0), @r"validation: InvalidInput: lease_ttl_ms: must be positive");
+}
+
+#[test]
+fn a_claim_looks_for_the_best_of_each_key_where_too_few_of_the_first_fit() {
+    let of = |requirements: &[&str], count: usize| {
+        let required = requirements.iter().map(|&one| one.to_owned()).collect();
+        vec![waiting().with(exec_core::required_capabilities, required).row(); count]
+    };
+    let (open, shut) = (&["\u{1}limit:a"] as &[&str], &["\u{1}limit:a", "gpu"] as &[&str]);
+    // What was looked at, and the number of candidates; none where the next list is asked for.
+    let check = |claim: Claim, rows: Vec<Row>, expected: Option<usize>| {
+        let (mut draws, mut facts) = (Draws { drawn: 0, fraction: 0.5 }, Facts::default());
+        let list = Candidates::best(claim);
+        let mut ctx = Ctx::new(TimestampMs(NOW), &mut draws);
+        let Ok(Step::Read(queries)) = list.step(&facts, &mut ctx) else { panic!("it asks") };
+        facts.learn(&Questions::of(&queries), vec![Answer::List(rows)]);
+        let found = match list.step(&facts, &mut ctx).unwrap() {
+            Step::Answer(candidates) => Some(candidates.len()),
+            Step::Read(_) => None,
+            Step::Commit(..) => panic!("it only lists"),
+        };
+        assert_eq!(found, expected);
+    };
+
+    let all = || claim("a", &[], 2).within_limits(Vec::new());
+    check(all(), of(open, 34), Some(2));
+    check(all(), [of(shut, 32), of(open, 2)].concat(), Some(2));
+    check(all(), [of(shut, 33), of(open, 1)].concat(), None);
+    let but = || claim("a", &[], 2).within_limits(vec!["\u{1}limit:b".to_owned()]);
+    check(but(), [of(&["\u{1}limit:b"], 1_024), of(open, 2)].concat(), Some(2));
+    check(but(), [of(&["\u{1}limit:b"], 1_025), of(open, 1)].concat(), None);
 }

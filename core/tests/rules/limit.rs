@@ -8,11 +8,12 @@ use ff_core::rules::ctx::Ctx;
 use ff_core::rules::decision::{Step, Transition};
 use ff_core::rules::key::ExecutionKey;
 use ff_core::rules::limit::admit::{Admission, Asking};
-use ff_core::rules::limit::cell::{CellRow, ForgetCell};
+use ff_core::rules::limit::cell::{Cell, ForgetCell};
 use ff_core::rules::limit::define::{RemoveLimit, SetLimit};
 use ff_core::rules::limit::key::LimitKey;
 use ff_core::rules::limit::read::{ReadHeld, ReadLimit};
 use ff_core::schema::limit::{limit, limit_cell, limit_permit};
+use ff_core::types::TimestampMs;
 use uuid::Uuid;
 
 use crate::page::{self, Situation, operation, pages};
@@ -114,7 +115,7 @@ impl Transition for Admit {
                 Admission::Admitted(holdings) => {
                     assert_eq!(lacks, [], "explanations agree");
                     let permits = holdings.permits.iter().map(|(_, permit)| *permit);
-                    let cells = holdings.cells.iter().map(|taken| taken.cell - current());
+                    let cells = holdings.cells.iter().map(|taken| taken.number - current());
                     let (permits, cells): (Vec<_>, Vec<_>) = (permits.collect(), cells.collect());
                     format!("{weight} takes permits {permits:?} and cells {cells:?}")
                 }
@@ -153,13 +154,14 @@ impl Transition for Show {
 fn every_operation_on_every_limit() {
     let partitions = PartitionConfig::default();
     let set = SetLimitArgs::new(KEY, "bo").with_running(2).with_rate(RateLimit::new(3, 1_000));
-    let cell = CellRow { key: of(KEY), rate: RATE.into(), cell: current() - 2 };
+    let (key, rate) = (of(KEY), RATE.to_owned());
+    let cell = Cell { key, rate, number: current() - 2, expires_at: TimestampMs(NOW) };
     let operations = vec![
         ("what a claim takes, by weight", operation(Admit)),
         ("set_limit", operation(SetLimit::new(set, &partitions).unwrap())),
         ("remove_limit", operation(RemoveLimit::new(KEY, &partitions).unwrap())),
         ("read_limit", operation(Show)),
-        ("expire_limit_cell", operation(ForgetCell { row: cell })),
+        ("expire_limit_cell", operation(ForgetCell { cell })),
     ];
     let situations = [("limit", limits()), ("permit", permits()), ("cells", cells())];
     page::assert_reviewed("limit_table", &pages(&situations, operations));

@@ -24,6 +24,7 @@ mod read;
 mod reconcile;
 mod scan;
 mod schedule;
+mod schedules;
 mod stored;
 mod table;
 mod tags;

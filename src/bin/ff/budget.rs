@@ -8,13 +8,13 @@ use ff_core::contracts::{
     ReleaseBudgetArgs, ReportUsageAdminArgs, ReportUsageResult, ResetBudgetArgs, ResetBudgetResult,
 };
 use ff_core::engine_backend::EngineBackend;
-use ff_core::types::{BudgetId, ExecutionId, TimestampMs};
+use ff_core::types::{BudgetId, TimestampMs};
 
 use super::Global;
 use super::clock::now;
 use super::failure::Failure;
 use super::filter::span;
-use super::ids::full_execution_id;
+use super::ids::{BudgetName, ExecutionName, any_execution};
 use super::output::Output;
 use super::table::{Column, Table};
 use super::view::{BudgetChangedView, BudgetReportView, BudgetView, BudgetsView};
@@ -32,9 +32,9 @@ enum Action {
     Create(Create),
     /// Show a budget: its limits, its totals and its breaches.
     Show {
-        /// The budget.
-        #[arg(value_name = "BUDGET", value_parser = budget_id)]
-        budget: BudgetId,
+        /// The budget: its id, or the first digits of it.
+        #[arg(value_name = "BUDGET")]
+        budget: BudgetName,
     },
     /// List budgets, by id.
     Ls {
@@ -42,25 +42,25 @@ enum Action {
         #[arg(long, value_name = "N", default_value_t = 50)]
         limit: usize,
         /// Only those after this one, in the order of the list.
-        #[arg(long, value_name = "BUDGET", value_parser = budget_id)]
-        after: Option<BudgetId>,
+        #[arg(long, value_name = "BUDGET")]
+        after: Option<BudgetName>,
     },
     /// Set the totals of a budget to 0.
     Reset {
-        /// The budget.
-        #[arg(value_name = "BUDGET", value_parser = budget_id)]
-        budget: BudgetId,
+        /// The budget: its id, or the first digits of it.
+        #[arg(value_name = "BUDGET")]
+        budget: BudgetName,
     },
     /// Add to the totals of a budget. Fails, and adds nothing, beyond a hard limit.
     Report(Report),
     /// Take back what one execution contributed to a budget.
     Release {
-        /// The budget.
-        #[arg(value_name = "BUDGET", value_parser = budget_id)]
-        budget: BudgetId,
-        /// The execution, `{fp:N}:UUID`.
-        #[arg(value_name = "ID", value_parser = full_execution_id)]
-        execution: ExecutionId,
+        /// The budget: its id, or the first digits of it.
+        #[arg(value_name = "BUDGET")]
+        budget: BudgetName,
+        /// The execution: its id, or the first digits of the UUID.
+        #[arg(value_name = "ID", value_parser = any_execution)]
+        execution: ExecutionName,
     },
 }
 
@@ -115,18 +115,18 @@ impl OverRunAction {
 
 #[derive(Debug, clap::Args)]
 struct Report {
-    /// The budget.
-    #[arg(value_name = "BUDGET", value_parser = budget_id)]
-    budget: BudgetId,
+    /// The budget: its id, or the first digits of it.
+    #[arg(value_name = "BUDGET")]
+    budget: BudgetName,
     /// The amounts, such as `cost=5`.
     #[arg(value_name = "DIMENSION=N", required = true, value_parser = amount)]
     amounts: Vec<(String, u64)>,
     /// Counts the report once a day, however often it is made with this key.
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
-    /// The execution that spent it, `{fp:N}:UUID`, so that it can be released.
-    #[arg(long, value_name = "ID", value_parser = full_execution_id)]
-    execution: Option<ExecutionId>,
+    /// The execution that spent it, so that it can be released: its id, or the first digits of it.
+    #[arg(long, value_name = "ID", value_parser = any_execution)]
+    execution: Option<ExecutionName>,
 }
 
 /// Reads the id of a budget.
@@ -146,15 +146,25 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let output = global.output();
     match arguments.action {
         Action::Create(create) => define(&global.open_or_create().await?, output, create).await,
-        Action::Show { budget } => show(&global.open().await?, output, &budget).await,
+        Action::Show { budget } => {
+            let engine = global.open().await?;
+            let budget = budget.find(&engine).await?;
+            show(&engine, output, &budget).await
+        }
         Action::Ls { limit, after } => list(&global.open().await?, output, limit, after).await,
-        Action::Reset { budget } => reset(&global.open_existing().await?, output, budget).await,
+        Action::Reset { budget } => {
+            let engine = global.open_existing().await?;
+            let budget = budget.find(&engine).await?;
+            reset(&engine, output, budget).await
+        }
         Action::Report(report) => {
             report_usage(&global.open_existing().await?, output, report).await
         }
         Action::Release { budget, execution } => {
+            let engine = global.open_existing().await?;
+            let (budget, execution) = (budget.find(&engine).await?, execution.find(&engine).await?);
             let args = ReleaseBudgetArgs::new(budget.clone(), execution);
-            let released = global.open_existing().await?.release_budget(args).await;
+            let released = engine.release_budget(args).await;
             released.map_err(|error| Failure::engine("releasing", &error))?;
             changed(output, &budget, "released", None, format!("budget {budget} is released"))
         }
@@ -258,8 +268,12 @@ async fn list(
     engine: &Arc<dyn EngineBackend>,
     output: Output,
     limit: usize,
-    after: Option<BudgetId>,
+    after: Option<BudgetName>,
 ) -> Result<(), Failure> {
+    let after = match after {
+        Some(name) => Some(name.find(engine).await?),
+        None => None,
+    };
     let page = engine.list_budgets(after, limit).await;
     let page = page.map_err(|error| Failure::engine("listing budgets", &error))?;
     if output.is_json() {
@@ -313,8 +327,10 @@ async fn report_usage(
     report: Report,
 ) -> Result<(), Failure> {
     let Report { budget, amounts, key, execution } = report;
+    let budget = budget.find(engine).await?;
     let reported = match execution {
         Some(execution) => {
+            let execution = execution.find(engine).await?;
             let amounts = amounts.into_iter().collect();
             let key = key.unwrap_or_default();
             let args = RecordSpendArgs::new(budget.clone(), execution, amounts, key);

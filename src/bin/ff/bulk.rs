@@ -320,7 +320,7 @@ mod tests {
     fn bulk(script: Vec<Result<BulkReport, EngineError>>) -> (Arc<Fake>, Bulk) {
         let script = Mutex::new(script.into());
         let fake = Arc::new(Fake { script, asked: Mutex::default() });
-        let (engine, output) = (Arc::clone(&fake) as _, Output::new(true, false, OnClosed::End));
+        let (engine, output) = (Arc::clone(&fake) as _, Output::new(true, None, OnClosed::End));
         let (action, query) = (BulkAction::Replay, ExecutionQuery::new(500));
         (fake, Bulk { engine, output, doing: "replay", action, query })
     }

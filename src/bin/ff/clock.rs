@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::types::TimestampMs;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::failure::Failure;
 
@@ -15,11 +16,38 @@ pub(super) async fn now(engine: &Arc<dyn EngineBackend>) -> Result<TimestampMs, 
     Ok(TimestampMs(i64::try_from(now).unwrap_or(i64::MAX)))
 }
 
+/// The zone of points in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Zone {
+    Utc,
+    /// The zone of this machine, or of the variable `TZ`.
+    Local,
+}
+
+impl Zone {
+    /// The header of a column of points in time. Those of the local zone carry their offset.
+    pub(super) const fn header(self) -> &'static str {
+        match self {
+            Self::Utc => "time (UTC)",
+            Self::Local => "time",
+        }
+    }
+
+    /// A point in time: `2026-01-31 23:59:59.123` for UTC, with the offset for the local zone; the
+    /// bare number if it has no such form.
+    pub(super) fn format(self, at: TimestampMs) -> String {
+        match self {
+            Self::Utc => time(at),
+            Self::Local => time_in(at, &TimeZone::system()),
+        }
+    }
+}
+
 /// The form in which a command writes times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Times {
-    /// As points in time, in UTC.
-    Absolute,
+    /// As points in time.
+    Absolute(Zone),
     /// As distances from this time.
     From(TimestampMs),
 }
@@ -28,7 +56,7 @@ impl Times {
     /// The time, such as `3m` (ago), `in 2h`, or `2026-01-31 23:59:59.123`.
     pub(super) fn format(self, at: TimestampMs) -> String {
         match self {
-            Self::Absolute => time(at),
+            Self::Absolute(zone) => zone.format(at),
             Self::From(now) if now < at => format!("in {}", span(at.0.saturating_sub(now.0))),
             Self::From(now) => span(now.0.saturating_sub(at.0)),
         }
@@ -38,7 +66,7 @@ impl Times {
     pub(super) fn format_in_sentence(self, at: TimestampMs) -> String {
         match self {
             Self::From(now) if at <= now => format!("{} ago", self.format(at)),
-            Self::From(_) | Self::Absolute => self.format(at),
+            Self::From(_) | Self::Absolute(_) => self.format(at),
         }
     }
 }
@@ -49,6 +77,17 @@ pub(super) fn time(at: TimestampMs) -> String {
         Ok(time) if 0 <= at.0 => {
             let text = format!("{time:.3}");
             text.trim_end_matches('Z').replace('T', " ")
+        }
+        Ok(_) | Err(_) => at.to_string(),
+    }
+}
+
+/// A point in time as `2026-01-31 23:59:59.123+02:00`, in a zone.
+fn time_in(at: TimestampMs, zone: &TimeZone) -> String {
+    match Timestamp::from_millisecond(at.0) {
+        Ok(time) if 0 <= at.0 => {
+            let offset = zone.to_offset(time);
+            format!("{:.3}", time.display_with_offset(offset)).replace('T', " ")
         }
         Ok(_) | Err(_) => at.to_string(),
     }
@@ -92,6 +131,14 @@ mod tests {
     }
 
     #[test]
+    fn local_times_carry_their_offset() {
+        let zone = TimeZone::fixed(jiff::tz::offset(2));
+        let local = time_in(TimestampMs(951_782_400_000), &zone);
+        assert_eq!(local, "2000-02-29 02:00:00.000+02:00");
+        assert_eq!(time_in(TimestampMs(-1), &zone), "-1");
+    }
+
+    #[test]
     fn ages_have_one_unit() {
         let now = TimestampMs(200_000_000);
         for (ms, text) in [
@@ -107,7 +154,10 @@ mod tests {
         }
         assert_eq!(Times::From(now).format_in_sentence(TimestampMs(now.0 - 60_000)), "1m ago");
         assert_eq!(Times::From(now).format_in_sentence(TimestampMs(now.0 + 60_000)), "in 1m");
-        assert_eq!(Times::Absolute.format_in_sentence(TimestampMs(0)), "1970-01-01 00:00:00.000");
+        assert_eq!(
+            Times::Absolute(Zone::Utc).format_in_sentence(TimestampMs(0)),
+            "1970-01-01 00:00:00.000"
+        );
     }
 
     #[test]

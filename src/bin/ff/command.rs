@@ -1,28 +1,76 @@
 //! Runs one execution as a child process: payload in, output out, exit status as the outcome.
+//!
+//! It knows how a command and the engine talk to each other, and no rule: what a suspension or a
+//! failure means is the engine's to decide.
+
+mod files;
+mod frames;
+mod outcome;
+mod surroundings;
+mod suspension;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use ff_core::EngineError;
 use ff_core::backend::FailureClass;
+use ff_core::engine_backend::EngineBackend;
+use ff_core::types::TimestampMs;
 use process_wrap::tokio::{ChildWrapper, CommandWrap};
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 
-use super::group::{EndingGroups, Finished, Group, RunKey, Unfinished};
+use super::group::{EndingGroups, Finished, Group, Grouping, RunKey, Unfinished};
+use flowfabric_sql::signing::ensure_key;
+use flowfabric_sql::telemetry::Traceparent;
 use flowfabric_sql::worker::{Ending, Run, Runner};
+
+use files::RunFiles;
+use outcome::Outcome;
+use surroundings::Surroundings;
+use suspension::SuspensionFile;
+
+pub(super) use frames::FrameSender;
+pub(super) use outcome::table as outcomes;
 
 /// The longest message of a failure, in characters.
 const MESSAGE_MAX: usize = 1_000;
 
-/// Variables of this program that a user's command does not need; the URL may hold a password.
-const SECRETS: [&str; 2] = ["FF_DATABASE_URL", "FF_SCHEMA"];
+/// Variables of this program that a user's command does not need. The URL and the password open the
+/// database.
+const SECRETS: [&str; 3] = ["FF_DATABASE_URL", "FF_SCHEMA", "PGPASSWORD"];
 
-/// A command to run for each execution.
-#[derive(Clone, Debug)]
+/// The effect of a command's output on the stream of its attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Streaming {
+    /// None.
+    Off,
+    /// It becomes frames.
+    Frames,
+}
+
+/// Runs a command for each execution.
 pub(super) struct CommandRunner {
+    pub(super) engine: Arc<dyn EngineBackend>,
+    pub(super) process: Process,
+    /// The directory that the files of the runs are in.
+    pub(super) directory: tempfile::TempDir,
+    pub(super) streaming: Streaming,
+    /// The time after which a command that cannot run now runs again.
+    pub(super) snooze: Duration,
+    /// Set once there is a key for the tokens of waitpoints.
+    pub(super) has_key: OnceCell<()>,
+}
+
+/// A command as a process.
+#[derive(Clone, Debug)]
+pub(super) struct Process {
     pub(super) program: OsString,
     pub(super) arguments: Vec<OsString>,
     /// The most bytes that it may write to stdout.
@@ -31,65 +79,173 @@ pub(super) struct CommandRunner {
     pub(super) endings: EndingGroups,
 }
 
+/// The end of a process.
+#[derive(Debug, PartialEq)]
+enum Ended {
+    /// The execution ends so.
+    As(Ending),
+    /// It runs again later.
+    Later,
+    /// It waits for the condition that the command has written down.
+    Suspended,
+}
+
 #[async_trait]
 impl Runner for CommandRunner {
-    async fn run(&self, job: Arc<Run>) -> Ending {
-        let child = match self.spawn(&job) {
-            Ok(child) => child,
-            Err(error) => return self.spawn_failure(&error),
+    async fn run(&self, run: Arc<Run>) -> Ending {
+        let surroundings = match Surroundings::read(&self.engine, &run).await {
+            Ok(surroundings) => surroundings,
+            Err(error) => return unreadable(&error),
+        };
+        let files = match RunFiles::make(self.directory.path(), &surroundings) {
+            Ok(files) => files,
+            Err(error) => return Ending::Unable(format!("writing the files of a run: {error}")),
         };
 
-        let ended = {
-            let mut group = Group::new(child, key(&job), self.endings.clone());
-            group.finish(&job.payload, self.max_output).await
+        let ended = match self.streaming {
+            Streaming::Off => self.process.run(&run, &surroundings, &files, None).await,
+            Streaming::Frames => {
+                let (sender, writer) = frames::frames(&self.engine, &run);
+                let process = self.process.run(&run, &surroundings, &files, Some(sender));
+                // The last frame is stored before the execution ends: later ones are refused.
+                tokio::join!(process, writer.run()).0
+            }
         };
-        // Nothing that the command has started outlives its job.
-        self.endings.wait_for_end(&key(&job)).await;
-
         match ended {
-            Ok(Finished { status, stdout, .. }) if status.success() => {
-                Ending::Completed(Some(stdout))
-            }
-            Ok(Finished { status, stderr, .. }) => {
-                Ending::Failed { message: message(status, &stderr), class: FailureClass::Transient }
-            }
-            Err(Unfinished::TooMuch) => Ending::Failed {
-                message: format!("it wrote more than {} bytes to stdout", self.max_output),
-                class: FailureClass::Permanent,
-            },
-            Err(Unfinished::Io(error)) => Ending::Failed {
-                message: format!("talking to {}: {error}", self.program.display()),
-                class: FailureClass::Transient,
-            },
+            Ended::As(ending) => ending,
+            Ended::Later => self.later().await,
+            Ended::Suspended => self.suspended(&files.suspension()).await,
         }
     }
 
-    async fn clean_up(&self, job: &Run) {
-        self.endings.wait_for_end(&key(job)).await;
+    async fn clean_up(&self, run: &Run) {
+        self.process.endings.wait_for_end(&key(run)).await;
     }
 }
 
 impl CommandRunner {
-    fn spawn(&self, job: &Run) -> io::Result<Box<dyn ChildWrapper>> {
+    async fn later(&self) -> Ending {
+        let span = i64::try_from(self.snooze.as_millis()).unwrap_or(i64::MAX);
+        match now(&self.engine).await {
+            Ok(now) => Ending::Delayed(TimestampMs(now.0.saturating_add(span))),
+            Err(error) => unreadable(&error),
+        }
+    }
+
+    async fn suspended(&self, file: &Path) -> Ending {
+        let file = match SuspensionFile::read(file) {
+            Ok(file) => file,
+            Err(message) => return Ending::Failed { message, class: FailureClass::Permanent },
+        };
+        let seeded = async {
+            self.has_key.get_or_try_init(|| ensure_key(self.engine.as_ref(), "work")).await?;
+            now(&self.engine).await
+        };
+        match seeded.await {
+            Ok(now) => Ending::Suspended(file.args(now)),
+            Err(error) => unreadable(&error),
+        }
+    }
+}
+
+/// The time by the engine's clock.
+async fn now(engine: &Arc<dyn EngineBackend>) -> Result<TimestampMs, EngineError> {
+    let ms = engine.server_time_ms().await?;
+    Ok(TimestampMs(i64::try_from(ms).unwrap_or(i64::MAX)))
+}
+
+/// The ending of a run about which the database has not answered. That is no fault of the job,
+/// unless its rows are.
+fn unreadable(error: &EngineError) -> Ending {
+    let message = format!("reading what belongs to a run: {error}");
+    match error {
+        EngineError::Validation { .. } | EngineError::NotFound { .. } => {
+            Ending::Failed { message, class: FailureClass::Transient }
+        }
+        _ => Ending::Unable(message),
+    }
+}
+
+impl Process {
+    /// Runs the command, until nothing of it is left.
+    async fn run(
+        &self,
+        run: &Run,
+        surroundings: &Surroundings,
+        files: &RunFiles,
+        frames: Option<FrameSender>,
+    ) -> Ended {
+        let child = match self.spawn(run, surroundings, files) {
+            Ok(child) => child,
+            Err(error) => return Ended::As(self.spawn_failure(&error)),
+        };
+
+        let finished = {
+            let mut group = Group::new(child, key(run), self.endings.clone());
+            group.finish(&run.payload, self.max_output, frames).await
+        };
+        // Nothing that the command has started outlives its job.
+        self.endings.wait_for_end(&key(run)).await;
+
+        let failed = |message, class| Ended::As(Ending::Failed { message, class });
+        match finished {
+            Ok(Finished { status, stdout, stderr }) => match Outcome::of(status) {
+                Outcome::Done => Ended::As(Ending::Completed(Some(stdout))),
+                Outcome::Later => Ended::Later,
+                Outcome::Suspended => Ended::Suspended,
+                Outcome::Failed => failed(message(status, &stderr), FailureClass::Transient),
+                Outcome::FailedForGood => failed(message(status, &stderr), FailureClass::Permanent),
+            },
+            Err(Unfinished::TooMuch) => {
+                let message = format!("it wrote more than {} bytes to stdout", self.max_output);
+                failed(message, FailureClass::Permanent)
+            }
+            Err(Unfinished::Io(error)) => {
+                let message = format!("talking to {}: {error}", self.program.display());
+                failed(message, FailureClass::Transient)
+            }
+        }
+    }
+
+    fn spawn(
+        &self,
+        run: &Run,
+        surroundings: &Surroundings,
+        files: &RunFiles,
+    ) -> io::Result<Box<dyn ChildWrapper>> {
         let mut command = Command::new(&self.program);
         remove_secrets(command.as_std_mut());
         command
             .args(&self.arguments)
-            .env("FF_EXECUTION_ID", job.execution_id.as_str())
-            .env("FF_ATTEMPT_INDEX", job.attempt_index.to_string())
-            .env("FF_KIND", &job.kind)
-            .env("FF_LANE", job.lane_id.as_str())
-            .env("FF_LEASE_EPOCH", job.lease_epoch.to_string())
-            .env("FF_TAGS", tags(job))
-            .envs(tag_variables(job))
+            .envs(variables(run))
+            .env("FF_TAGS", tags(run))
+            .envs(tag_variables(run))
+            .env("FF_SUSPEND_FILE", files.suspension())
+            .env("FF_SIGNALS_FILE", files.signals())
+            .env_remove("TRACEPARENT")
+            .envs(Traceparent::current().map(|trace| ("TRACEPARENT", trace.to_string())))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        // A worker may itself be a command of another one, so what is not set is removed.
+        let flow_id = surroundings.flow_id.as_ref().map(|flow| flow.to_string().into());
+        let node = surroundings.node.as_ref().map(OsString::from);
+        let upstream = files.upstream().map(OsString::from);
+        for (name, value) in
+            [("FF_FLOW_ID", flow_id), ("FF_NODE", node), ("FF_UPSTREAM_FILE", upstream)]
+        {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
 
         let mut command = CommandWrap::from(command);
         #[cfg(unix)]
-        command.wrap(process_wrap::tokio::ProcessSession);
+        if self.endings.grouping == Grouping::Own {
+            command.wrap(process_wrap::tokio::ProcessSession);
+        }
         // The wrapper's own child waits for the whole group, which is ended and not waited for.
         Ok(command.spawn()?.into_inner())
     }
@@ -106,6 +262,17 @@ impl CommandRunner {
             _ => Ending::Unable(reason),
         }
     }
+}
+
+/// The variables that every run has.
+fn variables(run: &Run) -> [(&'static str, String); 5] {
+    [
+        ("FF_EXECUTION_ID", run.execution_id.to_string()),
+        ("FF_ATTEMPT_INDEX", run.attempt_index.to_string()),
+        ("FF_KIND", run.kind.clone()),
+        ("FF_LANE", run.lane_id.to_string()),
+        ("FF_LEASE_EPOCH", run.lease_epoch.to_string()),
+    ]
 }
 
 fn key(job: &Run) -> RunKey {

@@ -122,7 +122,8 @@ impl Demo {
     }
 
     async fn submit(&self) -> Result<(usize, usize), Failure> {
-        let defaults = Defaults { lane: LaneId::new(LANE), namespace: Namespace::new("demo") };
+        let (lane, namespace) = (LaneId::new(LANE), Namespace::new("demo"));
+        let defaults = Defaults { lane, namespace, traceparent: None };
         let now = now(&self.engine).await?;
         let read = |line| line::parse(line, &defaults)?.at(now);
         let batch = INPUT.lines().map(read).collect::<Result<Vec<_>, _>>();
@@ -319,7 +320,7 @@ mod tests {
 
     #[test]
     fn the_input_is_understood_line_by_line() {
-        let defaults = Defaults { lane: LANE.into(), namespace: "demo".into() };
+        let defaults = Defaults { lane: LANE.into(), namespace: "demo".into(), traceparent: None };
         let mut ids = std::collections::HashSet::new();
         let mut flaky = 0;
         for line in INPUT.lines() {

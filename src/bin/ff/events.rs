@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 use futures_util::stream::select_all;
 
 use super::Global;
-use super::clock::Times;
+use super::clock::Zone;
 use super::failure::Failure;
 use super::output::Output;
 use super::view::AnnouncedView;
@@ -138,13 +138,13 @@ fn print(output: Output, event: &Event) -> Result<(), Failure> {
     if output.is_json() {
         Ok(output.json_line(&AnnouncedView::from(event))?)
     } else {
-        Ok(output.line(text(event))?)
+        Ok(output.line(text(event, output.zone()))?)
     }
 }
 
 /// One line: the cursor as `--from` takes it, the time, the execution and the event.
-fn text(event: &Event) -> String {
-    let (cursor, at) = (event.cursor_text(), Times::Absolute.format(event.at));
+fn text(event: &Event, zone: Zone) -> String {
+    let (cursor, at) = (event.cursor_text(), zone.format(event.at));
     let mut line = format!("{cursor}  {at}  {}  {}", event.execution_id, event.what);
     for (name, value) in &event.details {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -172,12 +172,12 @@ mod tests {
             TimestampMs(0),
         ));
         assert_eq!(
-            text(&event),
+            text(&event, Zone::Utc),
             format!("completion:020000000000003039  1970-01-01 00:00:00.000  {id}  success")
         );
         event.details.push(("more", json!({ "a": "\u{1b}" })));
         event.details.push(("who", json!("me\n")));
-        assert!(text(&event).ends_with("  success  more={\"a\":\"\\u001b\"}  who=me"));
+        assert!(text(&event, Zone::Utc).ends_with("  success  more={\"a\":\"\\u001b\"}  who=me"));
 
         let object = serde_json::to_value(AnnouncedView::from(&event)).unwrap();
         assert_eq!(

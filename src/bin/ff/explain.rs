@@ -56,7 +56,8 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     print(output, &explanation)
 }
 
-async fn explain(
+/// Every reason why an execution is not running.
+pub(super) async fn explain(
     engine: &Arc<dyn EngineBackend>,
     args: ExplainExecutionArgs,
 ) -> Result<Explanation, Failure> {
@@ -89,7 +90,7 @@ fn print(output: Output, explanation: &Explanation) -> Result<(), Failure> {
 }
 
 /// A reason in words.
-fn sentence(reason: &NotRunning, times: Times) -> String {
+pub(super) fn sentence(reason: &NotRunning, times: Times) -> String {
     let at = |at| times.format_in_sentence(at);
     match reason {
         NotRunning::Ended { outcome, ended_at_ms } => {

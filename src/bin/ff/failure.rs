@@ -7,17 +7,15 @@ use std::process::ExitCode;
 use ff_core::EngineError;
 use serde::Serialize;
 
+use super::exit::Exit;
 use super::shown::{Shown, escaped_json};
-
-/// The exit code of a command that Ctrl-C or SIGTERM has ended, as in shells.
-const INTERRUPTED: u8 = 130;
 
 /// The reason why a command ends with another code than 0.
 #[derive(Debug)]
 pub(super) struct Failure {
     message: Option<String>,
     help: Option<String>,
-    code: u8,
+    exit: Exit,
 }
 
 /// A failure as JSON.
@@ -29,13 +27,13 @@ struct ErrorView<'a> {
 }
 
 impl Failure {
-    const fn of(message: Option<String>, code: u8) -> Self {
-        Self { message, help: None, code }
+    const fn of(message: Option<String>, exit: Exit) -> Self {
+        Self { message, help: None, exit }
     }
 
     /// A failure of the command.
     pub(super) fn new(message: impl Into<String>) -> Self {
-        Self::of(Some(message.into()), 1)
+        Self::of(Some(message.into()), Exit::Failed)
     }
 
     /// A refusal or a failure of the engine, during `what`.
@@ -45,22 +43,27 @@ impl Failure {
 
     /// Wrong arguments.
     pub(super) fn usage(message: impl Into<String>) -> Self {
-        Self::of(Some(message.into()), 2)
+        Self::of(Some(message.into()), Exit::Wrong)
+    }
+
+    /// A failure of the command, already reported.
+    pub(super) const fn reported() -> Self {
+        Self::of(None, Exit::Failed)
     }
 
     /// A failure of some of the input, already reported.
     pub(super) const fn partly() -> Self {
-        Self::of(None, 2)
+        Self::of(None, Exit::Wrong)
     }
 
     /// The end of a command that was stopped.
     pub(super) const fn interrupted() -> Self {
-        Self::of(None, INTERRUPTED)
+        Self::of(None, Exit::Interrupted)
     }
 
     /// The end of a command that was stopped before it was done.
     pub(super) fn interrupted_at(message: impl Into<String>) -> Self {
-        Self::of(Some(message.into()), INTERRUPTED)
+        Self::of(Some(message.into()), Exit::Interrupted)
     }
 
     /// The same with a hint: the command that helps, or what to change.
@@ -70,7 +73,7 @@ impl Failure {
     }
 
     pub(super) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(self.code)
+        ExitCode::from(self.exit.code())
     }
 
     /// Writes the message to stderr.
@@ -110,7 +113,7 @@ impl From<io::Error> for Failure {
     /// A failure to write the output. A reader that has gone is no failure: `ff ls | head -1`.
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
-            Self::of(None, 0)
+            Self::of(None, Exit::Done)
         } else {
             Self::new(format!("writing the output: {error}"))
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ff_core::engine_backend::EngineBackend;
 use flowfabric_sql::{OpenError, OpenOptions, Opening};
 
+use super::clock::Zone;
 use super::failure::Failure;
 use super::output::Output;
 use super::session::Session;
@@ -42,6 +43,9 @@ pub(crate) struct Global {
     /// Write times in UTC instead of ages. A reader that is no terminal gets UTC times anyway.
     #[arg(long, global = true)]
     pub(crate) utc: bool,
+    /// Write times in the zone of this machine, or of the variable TZ, with their offset.
+    #[arg(long, global = true, conflicts_with = "utc")]
+    pub(crate) local: bool,
     #[arg(skip)]
     pub(crate) session: Session,
 }
@@ -87,7 +91,12 @@ impl Global {
         }
     }
 
+    /// The zone that is asked for, if one is.
+    fn zone(&self) -> Option<Zone> {
+        self.utc.then_some(Zone::Utc).or(self.local.then_some(Zone::Local))
+    }
+
     pub(crate) fn output(&self) -> Output {
-        Output::new(self.json, self.utc, self.session.on_closed)
+        Output::new(self.json, self.zone(), self.session.on_closed)
     }
 }

@@ -1,12 +1,14 @@
 //! The execution that an argument names, and ids as short as lists show them.
 
+pub(super) mod search;
+
 use std::collections::HashSet;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use ff_core::engine_backend::EngineBackend;
-use ff_core::partition::{Partition, PartitionConfig, PartitionFamily};
-use ff_core::types::{ExecutionId, FlowId, LaneId, WaitpointId};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use ff_core::partition::PartitionConfig;
+use ff_core::types::{BudgetId, ExecutionId, FlowId, LaneId, WaitpointId};
 use uuid::Uuid;
 
 use super::failure::Failure;
@@ -23,20 +25,17 @@ const DIGITS_SHOWN: usize = 8;
 /// The number of digits of a UUID.
 const DIGITS: usize = 32;
 
-/// The number of partitions searched at the same time.
-const SEARCHES: usize = 16;
-
 /// The number of ids that an error names if several begin alike.
 const NAMES_SHOWN: usize = 5;
 
 /// The argument that names one execution.
 #[derive(Debug, clap::Args)]
 pub(super) struct IdArguments {
-    /// The execution: `{fp:N}:UUID`, or `N:DIGITS` as lists show it, or the first digits of the
-    /// UUID. A whole UUID alone means one outside any flow.
+    /// The execution: `{fp:N}:UUID` with or without braces, or `N:DIGITS` as lists show it, or the
+    /// UUID, or the first digits of it.
     #[arg(value_name = "ID")]
     id: String,
-    /// The lane that a bare UUID was submitted to.
+    /// The lane of the execution that is meant, if several have the same UUID.
     #[arg(long, value_name = "LANE", default_value = DEFAULT_LANE)]
     lane: String,
 }
@@ -51,6 +50,9 @@ impl IdArguments {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ExecutionName {
     InFull(ExecutionId),
+    /// By its UUID alone. It is the execution of the lane that is outside any flow, if there is
+    /// one, and otherwise any execution with this UUID.
+    Bare(ExecutionId),
     /// By the first digits of its UUID, perhaps with its partition.
     Prefix {
         partition: Option<u16>,
@@ -64,37 +66,29 @@ impl ExecutionName {
         self,
         engine: &Arc<dyn EngineBackend>,
     ) -> Result<ExecutionId, Failure> {
-        let (partition, digits) = match self {
-            Self::InFull(id) => return Ok(id),
-            Self::Prefix { partition, digits } => (partition, digits),
-        };
+        match self {
+            Self::InFull(id) => Ok(id),
+            Self::Bare(id) => {
+                let state = engine.read_execution_state(&id).await;
+                let state = state.map_err(|error| search::failure("the execution", &error))?;
+                if state.is_some() {
+                    return Ok(id);
+                }
 
-        let partitions = match partition {
-            Some(partition) => partition..partition.saturating_add(1),
-            // Digits alone do not tell the partition.
-            None => 0..PartitionConfig::default().num_flow_partitions,
-        };
-
-        let searches =
-            stream::iter(partitions).map(|index| ids_with_prefix(engine, index, &digits));
-        let found = searches.buffered(SEARCHES).try_concat().await?;
-        only(&digits, "execution", found, ExecutionId::as_str)
+                let digits = Digits(id.uuid().simple().to_string());
+                let found = search::executions(engine, None, &digits).await?;
+                // If there is none at all, the command says so in its own words.
+                if found.is_empty() {
+                    return Ok(id);
+                }
+                only(&digits, "execution", found, ToString::to_string)
+            }
+            Self::Prefix { partition, digits } => {
+                let found = search::executions(engine, partition, &digits).await?;
+                only(&digits, "execution", found, ToString::to_string)
+            }
+        }
     }
-}
-
-/// Up to two executions of a partition with a UUID that begins with these digits. Two are enough to
-/// know that the digits are ambiguous.
-async fn ids_with_prefix(
-    engine: &Arc<dyn EngineBackend>,
-    index: u16,
-    digits: &Digits,
-) -> Result<Vec<ExecutionId>, Failure> {
-    let partition = Partition { family: PartitionFamily::Execution, index };
-    let after = digits.last_uuid_before().map(|uuid| ExecutionId::from_parts(index, uuid));
-    let page = engine.list_executions(partition.into(), after, 2).await;
-    let page = page.map_err(|error| Failure::engine("looking for the execution", &error))?;
-
-    Ok(page.executions.into_iter().filter(|id| digits.is_prefix_of(id.uuid())).collect())
 }
 
 /// The first digits of a UUID.
@@ -130,21 +124,27 @@ pub(super) fn only<T>(
     digits: &Digits,
     what: &str,
     found: Vec<T>,
-    name: impl Fn(&T) -> &str,
+    name: impl Fn(&T) -> String,
 ) -> Result<T, Failure> {
     let Digits(digits) = digits;
 
     if 1 < found.len() {
-        let names: Vec<&str> = found.iter().take(NAMES_SHOWN).map(name).collect();
+        let names: Vec<String> = found.iter().take(NAMES_SHOWN).map(name).collect();
+        let more = if NAMES_SHOWN < found.len() { ", …" } else { "" };
         let names = names.join(", ");
-        return Err(Failure::new(format!("{digits} is the beginning of several: {names}"))
+        return Err(Failure::new(format!("{digits} is the beginning of several: {names}{more}"))
             .with_help("give more digits"));
     }
 
-    found
-        .into_iter()
-        .next()
-        .ok_or_else(|| Failure::new(format!("there is no {what} whose UUID begins with {digits}")))
+    let list = match what {
+        "flow" => "ff flow ls lists flows".to_owned(),
+        "budget" => "ff budget ls lists budgets".to_owned(),
+        _ => format!("ff ls lists {what}s"),
+    };
+    found.into_iter().next().ok_or_else(|| {
+        Failure::new(format!("there is no {what} with a UUID that begins with {digits}"))
+            .with_help(list)
+    })
 }
 
 /// The lane of this name.
@@ -187,40 +187,80 @@ impl WaitpointName {
     }
 }
 
-/// The execution that `text` names in full.
-pub(super) fn full_execution_id(text: &str) -> Result<ExecutionId, String> {
-    ExecutionId::parse(text).map_err(|error| format!("id {text:?}: {error}"))
-}
-
 /// The execution that `text` names in full, or by the UUID alone as one of `lane`.
 pub(super) fn execution_id(text: &str, lane: &LaneId) -> Result<ExecutionId, String> {
     if text.starts_with('{') {
-        return full_execution_id(text);
+        return ExecutionId::parse(text).map_err(|error| format!("id {text:?}: {error}"));
     }
     let uuid = Uuid::parse_str(text)
         .map_err(|_| format!("id {text:?} is neither {{fp:N}}:UUID nor a UUID"))?;
     Ok(ExecutionId::deterministic_solo(lane, &PartitionConfig::default(), uuid))
 }
 
-/// The execution that an argument names, in full or by a beginning.
-pub(super) fn execution_name(text: &str, lane: &LaneId) -> Result<ExecutionName, String> {
-    let wrong = match execution_id(text, lane) {
-        Ok(id) => return Ok(ExecutionName::InFull(id)),
-        Err(wrong) => wrong,
-    };
+/// The execution that an argument names, in full or by a beginning, where no lane is given.
+pub(super) fn any_execution(text: &str) -> Result<ExecutionName, String> {
+    execution_name(text, &LaneId::new(DEFAULT_LANE))
+}
 
-    if let Some((partition, digits)) = text.split_once(':')
-        && let (Ok(index), Some(digits)) = (partition.parse(), Digits::parse(digits, 1))
-    {
-        return Ok(ExecutionName::Prefix { partition: Some(index), digits });
+/// The execution that an argument names, in full or by a beginning. The braces of an id may be left
+/// out, since shells give them a meaning.
+pub(super) fn execution_name(text: &str, lane: &LaneId) -> Result<ExecutionName, String> {
+    let bare = text.trim_start_matches('{');
+    let bare = bare.strip_prefix("fp:").unwrap_or(bare);
+    if let Some((partition, rest)) = bare.split_once(':') {
+        let partition = partition.strip_suffix('}').unwrap_or(partition);
+        let whole = ExecutionId::parse(&format!("{{fp:{partition}}}:{rest}"));
+        return match (whole, partition.parse(), Digits::parse(rest, 1)) {
+            (Ok(id), _, _) => Ok(ExecutionName::InFull(id)),
+            (Err(_), Ok(index), Some(digits)) => {
+                Ok(ExecutionName::Prefix { partition: Some(index), digits })
+            }
+            (Err(error), _, _) => Err(format!("id {text:?}: {error}")),
+        };
     }
 
+    if let Ok(id) = execution_id(text, lane) {
+        return Ok(ExecutionName::Bare(id));
+    }
     match Digits::parse(text, DIGITS_MIN) {
         Some(digits) => Ok(ExecutionName::Prefix { partition: None, digits }),
-        None if text.starts_with('{') => Err(wrong),
         None => Err(format!(
             "id {text:?} is neither {{fp:N}}:UUID nor a UUID nor the first {DIGITS_MIN} digits of one"
         )),
+    }
+}
+
+/// A budget by its id, or by the first digits of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum BudgetName {
+    InFull(BudgetId),
+    Prefix(Digits),
+}
+
+impl FromStr for BudgetName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (BudgetId::parse(text), Digits::of_text(text)) {
+            (Ok(id), _) => Ok(Self::InFull(id)),
+            (Err(_), Some(digits)) => Ok(Self::Prefix(digits)),
+            (Err(_), None) => Err(format!(
+                "budget {text:?} is neither a UUID nor the first {DIGITS_MIN} digits of one"
+            )),
+        }
+    }
+}
+
+impl BudgetName {
+    /// Finds the one budget with this name.
+    pub(super) async fn find(self, engine: &Arc<dyn EngineBackend>) -> Result<BudgetId, Failure> {
+        match self {
+            Self::InFull(id) => Ok(id),
+            Self::Prefix(digits) => {
+                let found = search::budgets(engine, &digits).await?;
+                only(&digits, "budget", found, ToString::to_string)
+            }
+        }
     }
 }
 
@@ -288,15 +328,20 @@ mod tests {
     #[test]
     fn arguments_may_be_beginnings() {
         let lane = LaneId::new("default");
-        let name = |text| execution_name(text, &lane);
+        let name = |text: &str| execution_name(text, &lane);
         let prefix = |partition, digits: &str| {
             Ok(ExecutionName::Prefix { partition, digits: Digits(digits.to_owned()) })
         };
-        assert!(matches!(name(UUID), Ok(ExecutionName::InFull(_))));
+        assert!(matches!(name(UUID), Ok(ExecutionName::Bare(_))));
+        let full = ExecutionName::InFull(execution_id(&format!("{{fp:7}}:{UUID}"), &lane).unwrap());
+        for text in ["{fp:7}:", "fp:7:", "7:"] {
+            assert_eq!(name(&format!("{text}{UUID}")), Ok(full.clone()), "{text}");
+            assert_eq!(name(&format!("{text}550e")), prefix(Some(7), "550e"), "{text}");
+        }
         assert_eq!(name("550E8"), prefix(None, "550e8"));
         assert_eq!(name("550e8400-e2"), prefix(None, "550e8400e2"));
         assert_eq!(name("7:5"), prefix(Some(7), "5"));
-        for bad in ["", "x", "550", "7:", "7:x", "{fp:7}:550e", "70000:550e", "nonsense"] {
+        for bad in ["", "x", "550", "7:", "7:x", "{fp:}:550e", "70000:550e", "nonsense"] {
             assert!(name(bad).is_err(), "{bad}");
         }
     }

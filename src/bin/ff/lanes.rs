@@ -126,7 +126,7 @@ async fn list(global: &Global) -> Result<(), Failure> {
     print(&lanes, output, now(&engine).await?)
 }
 
-async fn all_lanes(engine: &dyn EngineBackend) -> Result<Vec<LaneInfo>, Failure> {
+pub(super) async fn all_lanes(engine: &dyn EngineBackend) -> Result<Vec<LaneInfo>, Failure> {
     all_pages(|after| async move {
         let page = engine.list_lanes(after, PAGE).await;
         let page = page.map_err(|error| Failure::engine("listing the lanes", &error))?;

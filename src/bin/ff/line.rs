@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::ids;
 use flowfabric_sql::flow::{NotBefore, fields};
+use flowfabric_sql::telemetry::Traceparent;
 
 /// The values for every line of a file.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub(super) struct Defaults {
     pub(super) lane: LaneId,
     /// The namespace of all of them.
     pub(super) namespace: Namespace,
+    /// The trace of lines that have none in their tags.
+    pub(super) traceparent: Option<Traceparent>,
 }
 
 #[derive(Deserialize)]
@@ -58,7 +61,7 @@ impl Request {
 
 /// Reads a line. The error names the field or the column.
 pub(super) fn parse(line: &str, defaults: &Defaults) -> Result<Request, String> {
-    let line: Line = serde_json::from_str(line).map_err(|error| wrong_json(&error))?;
+    let mut line: Line = serde_json::from_str(line).map_err(|error| wrong_json(&error))?;
     let lane_id = match line.lane {
         Some(name) => LaneId::try_new(name).map_err(|error| format!("lane: {error}"))?,
         None => defaults.lane.clone(),
@@ -71,6 +74,9 @@ pub(super) fn parse(line: &str, defaults: &Defaults) -> Result<Request, String> 
         None => ExecutionId::solo(&lane_id, &PartitionConfig::default()),
     };
 
+    if let Some(traceparent) = defaults.traceparent {
+        traceparent.add_to(&mut line.tags);
+    }
     let policy = line.policy.map(fields::policy).transpose()?;
     let of_policy = policy.as_ref().map_or(0, |policy| policy.priority);
 
@@ -112,7 +118,7 @@ mod tests {
 
     fn read(line: &str) -> Result<CreateExecutionArgs, String> {
         let (lane, namespace) = (LaneId::new("default"), Namespace::new("default"));
-        parse(line, &Defaults { lane, namespace })?.at(NOW)
+        parse(line, &Defaults { lane, namespace, traceparent: None })?.at(NOW)
     }
 
     fn payload_of(json: &str) -> String {

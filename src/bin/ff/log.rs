@@ -7,7 +7,15 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
+#[cfg(feature = "otel")]
+use flowfabric_sql::telemetry::{TARGET, otel::SdkTracerProvider};
+#[cfg(feature = "otel")]
+use opentelemetry::trace::TracerProvider as _;
+#[cfg(feature = "otel")]
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use super::shown::Shown;
 
@@ -52,7 +60,10 @@ impl Drop for Flush {
 }
 
 /// Starts the log on stderr, with the filter in `RUST_LOG`; warnings and errors without one.
-pub(super) fn start(format: Format) -> Flush {
+pub(super) fn start(
+    format: Format,
+    #[cfg(feature = "otel")] traces: Option<&SdkTracerProvider>,
+) -> Flush {
     let (sender, pieces) = sync_channel(WAITING_MAX);
     let writer = std::thread::Builder::new().name("ff-stderr".into()).spawn(|| write(pieces));
     if writer.is_ok() {
@@ -60,18 +71,31 @@ pub(super) fn start(format: Format) -> Flush {
     }
 
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let log = tracing_subscriber::fmt::layer()
         // Messages quote what is stored: no escape sequence passes, not even one of our own.
         .with_ansi(false)
         .log_internal_errors(false)
         .with_writer(|| Stderr);
+    let log: Box<dyn Layer<Registry> + Send + Sync> = match format {
+        Format::Text => log.with_filter(filter).boxed(),
+        Format::Json => log.json().with_filter(filter).boxed(),
+    };
 
-    match format {
-        Format::Text => log.init(),
-        Format::Json => log.json().init(),
-    }
+    #[cfg(feature = "otel")]
+    tracing_subscriber::registry().with(log).with(traces.map(spans_layer)).init();
+    #[cfg(not(feature = "otel"))]
+    tracing_subscriber::registry().with(log).init();
     Flush(())
+}
+
+/// Sends the spans of this project, and those of the runs within, to the collector.
+#[cfg(feature = "otel")]
+fn spans_layer<S>(provider: &SdkTracerProvider) -> impl Layer<S>
+where
+    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+{
+    let own = Targets::new().with_target(TARGET, tracing::Level::DEBUG);
+    tracing_opentelemetry::layer().with_tracer(provider.tracer("ff")).with_filter(own)
 }
 
 /// Writes bytes to stderr, if it takes them.

@@ -11,7 +11,7 @@ use super::Global;
 use super::clock::now;
 use super::failure::Failure;
 use super::filter::FilterArguments;
-use super::ids::{Ids, full_execution_id};
+use super::ids::{ExecutionName, Ids, any_execution};
 use super::output::Output;
 use super::table::{Column, Table};
 use super::view::ExecutionsView;
@@ -32,8 +32,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: u32,
     /// Only those after this one, in the order of the list.
-    #[arg(long, value_name = "ID", value_parser = full_execution_id)]
-    after: Option<ExecutionId>,
+    #[arg(long, value_name = "ID", value_parser = any_execution)]
+    after: Option<ExecutionName>,
 }
 
 impl Arguments {
@@ -51,7 +51,10 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let engine = global.open().await?;
     let now = now(&engine).await?;
     let mut query = filter.query(&engine, 0, now).await?;
-    query.after = arguments.after;
+    query.after = match arguments.after {
+        Some(name) => Some(name.find(&engine).await?),
+        None => None,
+    };
     let (rows, next) = pages(&engine, query, arguments.limit).await?;
     let reasons = if with_reasons { Some(reasons(&engine, &rows).await?) } else { None };
 

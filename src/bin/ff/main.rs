@@ -1,7 +1,7 @@
 //! The program `ff`, the command line of flowfabric-sql: arguments in, an exit code out.
 //!
 //! One file per command. A command talks to the engine and to `output`; it knows no rule and no
-//! SQL. Exit codes: 0 done, 1 failed, 2 partly failed input or wrong usage, 130 interrupted.
+//! SQL. Its exit codes are those of `exit`.
 
 mod approve;
 mod archive;
@@ -12,10 +12,13 @@ mod cancel;
 mod catalogue;
 mod clock;
 mod command;
+mod completions;
 mod confirm;
 mod demo;
 mod dlq;
+mod doctor;
 mod events;
+mod exit;
 mod explain;
 mod failure;
 mod fairness;
@@ -34,7 +37,11 @@ mod limits;
 mod line;
 mod log;
 mod ls;
+mod metrics;
 mod migrate;
+mod next;
+#[cfg(feature = "otel")]
+mod otel;
 mod output;
 mod pages;
 mod priority;
@@ -49,6 +56,7 @@ mod retry;
 mod revoke;
 mod scan;
 mod schedule;
+mod schema;
 mod session;
 mod show;
 mod shown;
@@ -61,6 +69,7 @@ mod table;
 mod tail;
 mod trim;
 mod tuning;
+mod usage;
 mod view;
 mod waitpoints;
 mod watchdog;
@@ -69,7 +78,6 @@ mod work;
 mod workers;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -81,7 +89,6 @@ use failure::Failure;
 use global::Global;
 use interrupt::Interrupts;
 use output::OnClosed;
-use shown::Shown;
 
 /// The time that a stopped command gets to end.
 const STOP_GRACE: Duration = Duration::from_millis(500);
@@ -154,6 +161,8 @@ enum Command {
     Import(import::Arguments),
     /// Count executions by lane, kind and state, and failures of the last hour by class.
     Stats(stats::Arguments),
+    /// Look for what keeps executions from running, or soon will, and say what mends it.
+    Doctor(doctor::Arguments),
     /// List workers, and what they hold.
     Workers(workers::Arguments),
     /// List lanes; pause, drain, disable and resume them.
@@ -180,6 +189,12 @@ enum Command {
     Bench(bench::Arguments),
     /// Print the plan and the SQL of an operation, in every dialect.
     Sql(catalogue::Arguments),
+    /// Print the JSON Schema of what `--json` prints.
+    Schema(schema::Arguments),
+    /// Print the completions of a shell: `ff completions bash > /etc/bash_completion.d/ff`.
+    Completions(completions::Arguments),
+    /// Write a page of the manual for each command.
+    Man(completions::ManArguments),
     /// Watch executions survive a killed worker, wait for each other, and wait for a person. Needs
     /// nothing, leaves nothing.
     Demo(demo::Arguments),
@@ -218,6 +233,7 @@ impl Command {
             | Self::Reconcile(_)
             | Self::Migrate(_)
             | Self::Bench(_)
+            | Self::Man(_)
             | Self::DemoTask
             | Self::WatchGroups(_) => OnClosed::GoOn,
             Self::Dlq(arguments) => arguments.on_closed(),
@@ -235,9 +251,12 @@ impl Command {
             | Self::Tail(_)
             | Self::Events(_)
             | Self::Stats(_)
+            | Self::Doctor(_)
             | Self::Workers(_)
             | Self::Leases(_)
             | Self::Sql(_)
+            | Self::Schema(_)
+            | Self::Completions(_)
             | Self::Demo(_) => OnClosed::End,
         }
     }
@@ -268,17 +287,26 @@ impl Command {
 fn main() -> ExitCode {
     let mut arguments = match parse(std::env::args_os()) {
         Ok(arguments) => arguments,
-        Err(error) => return usage(&error),
+        Err(error) => return usage::report(&error),
     };
-    // Held to the end, so that the last lines of the log are written, too.
-    let _flush = log::start(arguments.global.log_format);
-
     let json = arguments.global.json;
     arguments.global.session.on_closed = arguments.command.on_closed();
 
-    let done = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    #[cfg(feature = "otel")]
+    let traces = runtime.as_ref().ok().and_then(|runtime| otel::provider(runtime.handle()));
+    // Held to the end, so that the last lines of the log are written, too.
+    let _flush = log::start(
+        arguments.global.log_format,
+        #[cfg(feature = "otel")]
+        traces.as_ref(),
+    );
+
+    let done = match runtime {
         Ok(runtime) => {
             let done = runtime.block_on(run_to_the_end(arguments));
+            #[cfg(feature = "otel")]
+            otel::flush(traces.as_ref());
             // A read of stdin that nothing ends must not hold the process.
             runtime.shutdown_background();
             done
@@ -295,9 +323,14 @@ fn main() -> ExitCode {
     }
 }
 
+/// The command line, with its exit codes below the help.
+fn command_line() -> clap::Command {
+    Arguments::command().after_help(exit::table())
+}
+
 /// Reads a command line. Refuses a global option that would have no effect.
 fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Error> {
-    let mut command = Arguments::command();
+    let mut command = command_line();
     let matches = command.try_get_matches_from_mut(line)?;
 
     if let Some((name, given)) = matches.subcommand() {
@@ -305,10 +338,12 @@ fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Er
             "migrate" => (&["no_migrate"][..], "which does nothing else than migrate"),
             "demo" => (&["db", "schema", "no_migrate"][..], "which makes a database of its own"),
             "bench" => (
-                &["schema", "no_migrate", "synchronous", "utc"][..],
+                &["schema", "no_migrate", "synchronous", "utc", "local"][..],
                 "which makes a database of its own, as durable as the engine's default",
             ),
-            "sql" => (&["db", "schema", "no_migrate"][..], "which opens no database"),
+            "sql" | "schema" | "completions" | "man" => {
+                (&["db", "schema", "no_migrate"][..], "which opens no database")
+            }
             _ => (&[][..], ""),
         };
 
@@ -385,6 +420,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Bulk(arguments) => bulk::run(global, arguments).await,
         Command::Retry(arguments) => retry::run(global, arguments).await,
         Command::Dlq(arguments) => dlq::run(global, arguments).await,
+        Command::Doctor(arguments) => doctor::run(global, arguments).await,
         Command::Stats(arguments) => stats::run(global, arguments).await,
         Command::Workers(arguments) => workers::run(global, arguments).await,
         Command::Lanes(arguments) => lanes::run(global, arguments).await,
@@ -399,36 +435,13 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Migrate(arguments) => migrate::run(global, arguments).await,
         Command::Bench(arguments) => bench::run(global, arguments).await,
         Command::Sql(arguments) => catalogue::run(global, &arguments),
+        Command::Schema(arguments) => schema::run(global, &arguments),
+        Command::Completions(arguments) => completions::run(global, &arguments, command_line()),
+        Command::Man(arguments) => completions::man(global, &arguments, command_line()),
         Command::Demo(arguments) => demo::run(global, arguments).await,
         Command::DemoTask => demo::task::run(),
         Command::WatchGroups(arguments) => watchdog::run(arguments).await,
     }
-}
-
-/// Reports the end of parsing: help and version on stdout, wrong usage on stderr, in JSON if asked
-/// for.
-fn usage(error: &clap::Error) -> ExitCode {
-    // The line was not understood, so --json is looked for by hand; after `--` it is a command's.
-    if error.use_stderr()
-        && std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json")
-    {
-        let text = error.to_string();
-        // After the first blank line come hints for people.
-        let text = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
-        Failure::usage(text).report(true);
-        return ExitCode::from(2);
-    }
-
-    if !error.use_stderr() {
-        // Nothing can be done about a closed terminal.
-        let _ = error.print();
-        return ExitCode::SUCCESS;
-    }
-
-    for line in error.to_string().lines() {
-        let _ = writeln!(io::stderr(), "{}", Shown::from(line));
-    }
-    ExitCode::from(2)
 }
 
 #[cfg(test)]

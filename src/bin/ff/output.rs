@@ -7,7 +7,7 @@ use console::Term;
 use ff_core::types::TimestampMs;
 use serde::Serialize;
 
-use super::clock::Times;
+use super::clock::{Times, Zone};
 use super::shown::{Shown, escaped_json};
 use super::table::Table;
 
@@ -28,7 +28,7 @@ pub(super) enum OnClosed {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Output {
     json: bool,
-    utc: bool,
+    zone: Option<Zone>,
     on_closed: OnClosed,
     /// The columns of the terminal; absent if the reader is a program or a file.
     width: Option<usize>,
@@ -36,13 +36,13 @@ pub(super) struct Output {
 
 impl Output {
     /// The output as the arguments, the terminal and `COLUMNS` ask for.
-    pub(super) fn new(json: bool, utc: bool, on_closed: OnClosed) -> Self {
+    pub(super) fn new(json: bool, zone: Option<Zone>, on_closed: OnClosed) -> Self {
         let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
         let terminal = || Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
         let terminal = || if io::stdout().is_terminal() { terminal() } else { None };
         // COLUMNS wins, so that a width can be asked for without a terminal.
         let width = columns.or_else(terminal).map(|width: usize| width.max(NARROWEST));
-        Self { json, utc, on_closed, width }
+        Self { json, zone, on_closed, width }
     }
 
     pub(super) const fn is_json(self) -> bool {
@@ -54,9 +54,19 @@ impl Output {
         self.width
     }
 
-    /// The form of times: ages on a terminal, unless absolute times are asked for.
+    /// The form of times: ages on a terminal, unless a zone is asked for.
     pub(super) fn times(self, now: TimestampMs) -> Times {
-        if self.width.is_none() || self.utc { Times::Absolute } else { Times::From(now) }
+        if self.width.is_some() && self.zone.is_none() {
+            return Times::From(now);
+        }
+        Times::Absolute(self.zone())
+    }
+
+    /// The zone of points in time: the one that is asked for. Otherwise people get their own one,
+    /// and programs UTC.
+    pub(super) fn zone(self) -> Zone {
+        let default = if self.width.is_some() { Zone::Local } else { Zone::Utc };
+        self.zone.unwrap_or(default)
     }
 
     /// Writes one line of text.

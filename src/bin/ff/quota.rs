@@ -13,7 +13,7 @@ use super::Global;
 use super::clock::{now, span as span_text};
 use super::failure::Failure;
 use super::filter::span;
-use super::ids::full_execution_id;
+use super::ids::{ExecutionName, any_execution};
 use super::output::Output;
 use super::view::{AdmissionView, QuotaDefinedView, QuotaView};
 
@@ -60,9 +60,9 @@ struct Admission {
     /// The policy.
     #[arg(value_name = "QUOTA", value_parser = quota_id)]
     quota: QuotaPolicyId,
-    /// The execution, `{fp:N}:UUID`.
-    #[arg(value_name = "ID", value_parser = full_execution_id)]
-    execution: ExecutionId,
+    /// The execution: its id, or the first digits of the UUID.
+    #[arg(value_name = "ID", value_parser = any_execution)]
+    execution: ExecutionName,
 }
 
 /// Reads the id of a policy.
@@ -78,10 +78,12 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
             let limits = limits(&global.open().await?, &quota).await?;
             show(output, &quota, limits)
         }
-        Action::Check(admission) => check(&global.open_existing().await?, output, &admission).await,
+        Action::Check(admission) => check(&global.open_existing().await?, output, admission).await,
         Action::Release(Admission { quota, execution }) => {
+            let engine = global.open_existing().await?;
+            let execution = execution.find(&engine).await?;
             let args = ReleaseAdmissionArgs::new(quota, execution.clone());
-            let released = global.open_existing().await?.release_admission(args).await;
+            let released = engine.release_admission(args).await;
             released.map_err(|error| Failure::engine("releasing", &error))?;
             answer(output, &execution, "released")
         }
@@ -147,10 +149,11 @@ fn show(output: Output, quota: &QuotaPolicyId, limits: QuotaPolicyLimits) -> Res
 async fn check(
     engine: &Arc<dyn EngineBackend>,
     output: Output,
-    admission: &Admission,
+    admission: Admission,
 ) -> Result<(), Failure> {
     let Admission { quota, execution } = admission;
-    let limits = limits(engine, quota).await?;
+    let limits = limits(engine, &quota).await?;
+    let execution = execution.find(engine).await?;
     let args = CheckAdmissionArgs {
         execution_id: execution.clone(),
         now: now(engine).await?,
@@ -160,10 +163,10 @@ async fn check(
         jitter_ms: None,
     };
 
-    let checked = engine.check_admission(quota, "", args).await;
+    let checked = engine.check_admission(&quota, "", args).await;
     match checked.map_err(|error| Failure::engine("asking for admission", &error))? {
-        CheckAdmissionResult::Admitted => answer(output, execution, "admitted"),
-        CheckAdmissionResult::AlreadyAdmitted => answer(output, execution, "already_admitted"),
+        CheckAdmissionResult::Admitted => answer(output, &execution, "admitted"),
+        CheckAdmissionResult::AlreadyAdmitted => answer(output, &execution, "already_admitted"),
         CheckAdmissionResult::RateExceeded { retry_after_ms } => {
             let wait = span_text(i64::try_from(retry_after_ms).unwrap_or(i64::MAX));
             Err(Failure::new(format!("not admitted: the window is full for another {wait}")))

@@ -19,11 +19,11 @@ const PAGE: u32 = 1_000;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The execution: `{fp:N}:UUID`, or `N:DIGITS` as lists show it, or the first digits of the
-    /// UUID. A whole UUID alone means one outside any flow.
+    /// The execution: `{fp:N}:UUID` with or without braces, or `N:DIGITS` as lists show it, or the
+    /// UUID, or the first digits of it.
     #[arg(value_name = "ID", required_unless_present = "worker", conflicts_with = "worker")]
     id: Option<String>,
-    /// The lane that a bare UUID was submitted to.
+    /// The lane of the execution that is meant, if several have the same UUID.
     #[arg(long, value_name = "LANE", default_value = DEFAULT_LANE)]
     lane: String,
     /// All leases of this running instance of a worker.

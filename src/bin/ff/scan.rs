@@ -9,6 +9,7 @@ use ff_core::engine_backend::{EngineBackend, Scan};
 use super::Global;
 use super::failure::Failure;
 use super::interrupt::Interrupts;
+use super::metrics::{MetricsArguments, Recording};
 use super::output::Output;
 use super::retain::RetentionArguments;
 use super::table::{Column, Table};
@@ -37,11 +38,14 @@ pub(super) struct Arguments {
     batch: u32,
     #[command(flatten)]
     retention: RetentionArguments,
+    #[command(flatten)]
+    metrics: MetricsArguments,
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
     let interrupts = Interrupts::new()
         .map_err(|error| Failure::new(format!("listening for signals: {error}")))?;
+    let recording = arguments.metrics.begin().await?;
     let engine = global.open_existing().await?;
     let retention_rules = arguments.retention.rules()?;
     if arguments.until_idle {
@@ -55,7 +59,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
             retention_rules,
             ..ScannerConfig::default()
         };
-        scan_until_stopped(engine, config, interrupts, global.output()).await
+        scan_until_stopped(engine, config, (interrupts, recording), global.output()).await
     }
 }
 
@@ -111,10 +115,12 @@ fn print_totals(output: Output, totals: &[ScanTotals]) -> Result<(), Failure> {
 async fn scan_until_stopped(
     engine: Arc<dyn EngineBackend>,
     config: ScannerConfig,
-    mut interrupts: Interrupts,
+    (mut interrupts, recording): (Interrupts, Option<Recording>),
     output: Output,
 ) -> Result<(), Failure> {
     let mut scanners = ScannerSupervisor::spawn(Arc::clone(&engine), config);
+    let serve = |recording: Recording| recording.serve(Arc::clone(&engine), scanners.liveness());
+    let _serving = recording.map(serve);
 
     let failed = tokio::select! {
         () = interrupts.next() => None,

@@ -1,15 +1,17 @@
 //! `ff show`: prints everything that is known about one execution.
 
 use ff_core::contracts::{
-    AttemptRecord, ExecutionInfo, ExecutionSnapshot, ExecutionTimeline, FailureSummary, Outbox,
-    TimelineEvent,
+    AttemptRecord, ExecutionInfo, ExecutionSnapshot, ExecutionTimeline, ExplainExecutionArgs,
+    Explanation, FailureSummary, Outbox, TimelineEvent,
 };
 use ff_core::types::TimestampMs;
 
 use super::Global;
-use super::clock::{Times, now, since, span};
+use super::clock::{Times, Zone, now, since, span};
+use super::explain::explain;
 use super::failure::Failure;
 use super::ids::IdArguments;
+use super::next;
 use super::output::Output;
 use super::refusal::missing;
 use super::table::{Column, Table};
@@ -37,23 +39,36 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         return Err(missing(&id));
     };
     let timeline = engine.execution_timeline(&id).await.map_err(read_failure)?;
+    let explanation = explain(&engine, ExplainExecutionArgs::new(id)).await?;
+    let known = Known { info, snapshot, timeline, explanation };
 
     let output = global.output();
     if output.is_json() {
-        return Ok(output.json(&ExecutionView::new(&info, &snapshot, &timeline))?);
+        return Ok(output.json(&ExecutionView::from(&known))?);
     }
 
     let times = output.times(now(&engine).await?);
-    print_facts(output, times, &info, &snapshot)?;
-    print_timeline(output, snapshot.created_at, &timeline)
+    print_facts(output, times, &known)?;
+    print_timeline(output, known.snapshot.created_at, &known.timeline)
 }
 
-fn print_facts(
-    output: Output,
-    times: Times,
-    info: &ExecutionInfo,
-    snapshot: &ExecutionSnapshot,
-) -> Result<(), Failure> {
+/// What the engine knows of one execution.
+pub(super) struct Known {
+    pub(super) info: ExecutionInfo,
+    pub(super) snapshot: ExecutionSnapshot,
+    pub(super) timeline: ExecutionTimeline,
+    pub(super) explanation: Explanation,
+}
+
+impl Known {
+    /// The attempt that failed last.
+    pub(super) fn failed_attempt(&self) -> Option<&AttemptRecord> {
+        self.timeline.attempts.iter().rev().find(|attempt| attempt.failure.is_some())
+    }
+}
+
+fn print_facts(output: Output, times: Times, known: &Known) -> Result<(), Failure> {
+    let Known { info, snapshot, .. } = known;
     let state = &info.state_vector;
     let table = Table::new([Column::whole("", 0), Column::wrapped("", 0)]);
     let mut table = table.with_header([word(&info.public_state), info.execution_id.to_string()]);
@@ -85,10 +100,18 @@ fn print_facts(
     }
     if let Some(failure) = &snapshot.last_failure {
         fact("failure", failure_in_words(failure));
+        if let Some(attempt) = known.failed_attempt() {
+            fact("failed in", format!("attempt {} on {}", attempt.attempt_index, holder(attempt)));
+        }
     }
     if let Some(cancelled) = &snapshot.cancellation {
         let by = cancelled.cancelled_by.as_deref().unwrap_or("unknown");
         fact("cancelled", format!("{} (by {by})", cancelled.reason.as_deref().unwrap_or("-")));
+    }
+
+    let next = next::in_words(&known.explanation, times);
+    for (place, sentence) in next.into_iter().enumerate() {
+        fact(if place == 0 { "next" } else { "" }, sentence);
     }
 
     fact("created", times.format_in_sentence(snapshot.created_at));
@@ -123,7 +146,7 @@ pub(super) fn print_timeline(
 
     output.line("")?;
     output.line("events")?;
-    Ok(output.table(&events(start, &timeline.events))?)
+    Ok(output.table(&events(start, &timeline.events, output.zone()))?)
 }
 
 fn attempts(start: TimestampMs, attempts: &[AttemptRecord]) -> Table {
@@ -138,13 +161,10 @@ fn attempts(start: TimestampMs, attempts: &[AttemptRecord]) -> Table {
     ]);
 
     for attempt in attempts {
-        // The instance is stored only while it holds the lease; the worker's id stays.
-        let holder = attempt.worker_instance_id.as_ref().map(ToString::to_string);
-        let pool = attempt.worker_id.as_ref().map(ToString::to_string);
         let took = attempt.started_at.zip(attempt.ended_at);
         table.row([
             attempt.attempt_index.to_string(),
-            or_dash(holder.or(pool)),
+            holder(attempt),
             attempt.lease_epoch.to_string(),
             or_dash(attempt.started_at.map(|at| since(start, at))),
             or_dash(took.map(|(from, to)| span(to.0.saturating_sub(from.0)))),
@@ -155,20 +175,23 @@ fn attempts(start: TimestampMs, attempts: &[AttemptRecord]) -> Table {
     table
 }
 
-fn events(start: TimestampMs, events: &[TimelineEvent]) -> Table {
+/// The worker of an attempt. The instance is stored only while it holds the lease; the worker's id
+/// stays.
+fn holder(attempt: &AttemptRecord) -> String {
+    let instance = attempt.worker_instance_id.as_ref().map(ToString::to_string);
+    or_dash(instance.or_else(|| attempt.worker_id.as_ref().map(ToString::to_string)))
+}
+
+fn events(start: TimestampMs, events: &[TimelineEvent], zone: Zone) -> Table {
     let mut table = Table::new([
         Column::whole("after", 0),
-        Column::whole("time (UTC)", 1),
+        Column::whole(zone.header(), 1),
         Column::wrapped("event", 0),
     ]);
 
-    table.row([since(start, start), Times::Absolute.format(start), "created".to_owned()]);
+    table.row([since(start, start), zone.format(start), "created".to_owned()]);
     for event in events {
-        table.row([
-            since(start, event.at),
-            Times::Absolute.format(event.at),
-            event_in_words(event),
-        ]);
+        table.row([since(start, event.at), zone.format(event.at), event_in_words(event)]);
     }
     table
 }

@@ -30,11 +30,11 @@ pub(super) struct Arguments {
     /// The waitpoint's token; `-` reads it from stdin, where no list of processes shows it.
     #[arg(value_name = "TOKEN", value_parser = token)]
     token: Token,
-    /// The execution: `{fp:N}:UUID`, or `N:DIGITS` as lists show it, or the first digits of the
-    /// UUID. A whole UUID alone means one outside any flow.
+    /// The execution: `{fp:N}:UUID` with or without braces, or `N:DIGITS` as lists show it, or the
+    /// UUID, or the first digits of it.
     #[arg(long, value_name = "ID")]
     execution: String,
-    /// The lane that a bare UUID was submitted to.
+    /// The lane of the execution that is meant, if several have the same UUID.
     #[arg(long, value_name = "LANE", default_value = DEFAULT_LANE)]
     lane: String,
     /// The waitpoint: its id, the first digits of it, or its key.

@@ -15,6 +15,7 @@ use super::interrupt::Interrupts;
 use super::line::Defaults;
 use super::view::SubmittedView;
 use super::words::count;
+use flowfabric_sql::telemetry::Traceparent;
 use input::Input;
 use lines::Lines;
 use submission::{Counts, End, Outcome, Submission};
@@ -42,13 +43,26 @@ pub(super) struct Arguments {
     /// Print the id of each execution, created or found, one per line.
     #[arg(long)]
     ids: bool,
+    /// The trace that lines without the tag "traceparent" continue: a W3C traceparent. By default
+    /// that of TRACEPARENT in the environment, unless it is malformed.
+    #[arg(long, value_name = "TRACEPARENT")]
+    traceparent: Option<Traceparent>,
+}
+
+/// The trace of this process's caller. A malformed one counts as none, as the W3C asks.
+fn traceparent_of_environment() -> Option<Traceparent> {
+    let text = std::env::var("TRACEPARENT").ok().filter(|text| !text.is_empty())?;
+    text.parse().map_err(|error| tracing::warn!(%error, "TRACEPARENT is ignored")).ok()
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
     let mut interrupts = Interrupts::new()
         .map_err(|error| Failure::new(format!("listening for signals: {error}")))?;
-    let defaults =
-        Defaults { lane: lane(&arguments.lane)?, namespace: Namespace::new(arguments.namespace) };
+    let defaults = Defaults {
+        lane: lane(&arguments.lane)?,
+        namespace: Namespace::new(arguments.namespace),
+        traceparent: arguments.traceparent.or_else(traceparent_of_environment),
+    };
 
     let input = Input::open(&arguments.file)?;
     let engine = global.open_or_create().await?;

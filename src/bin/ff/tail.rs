@@ -5,7 +5,7 @@ mod follow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ff_core::backend::TailVisibility;
+use ff_core::backend::{FrameKind, TailVisibility};
 use ff_core::contracts::{StreamCursor, StreamFrame};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::types::{AttemptIndex, ExecutionId};
@@ -138,7 +138,7 @@ impl Tail {
         if self.output.is_json() {
             return Ok(self.output.json_line(&FrameView::new(self.attempt, frame))?);
         }
-        Ok(self.output.line(frame_line(frame))?)
+        Ok(frame_lines(frame).into_iter().try_for_each(|line| self.output.line(line))?)
     }
 
     async fn print_summary(&mut self) -> Result<(), Failure> {
@@ -181,14 +181,21 @@ impl Tail {
     }
 }
 
-/// A frame as one line: its id, its type, its payload.
-pub(super) fn frame_line(frame: &StreamFrame) -> String {
+/// A frame as lines: its id, its type, and a line of its payload each. Only output has several.
+pub(super) fn frame_lines(frame: &StreamFrame) -> Vec<String> {
     let field = |name: &str| frame.fields.get(name).map_or("", String::as_str);
-    let (kind, payload) = (escaped(field("frame_type")), escaped(field("payload").trim_end()));
-    match frame.fields.get("correlation_id") {
-        Some(correlation) => format!("{} {kind} [{}] {payload}", frame.id, escaped(correlation)),
-        None => format!("{} {kind} {payload}", frame.id),
+    let (kind, payload) = (field("frame_type"), field("payload").trim_end());
+    let correlation = frame.fields.get("correlation_id");
+    let correlation = correlation.map(|id| format!("[{}] ", escaped(id))).unwrap_or_default();
+
+    let line = |text: &str| {
+        format!("{} {} {correlation}{}", frame.id, escaped(kind), escaped(text.trim_end()))
+    };
+    let is_output = [FrameKind::Stdout, FrameKind::Stderr].iter().any(|of| of.wire_str() == kind);
+    if is_output && !payload.is_empty() {
+        return payload.lines().map(line).collect();
     }
+    vec![line(payload)]
 }
 
 #[cfg(test)]
@@ -201,12 +208,12 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_one_line() {
+    fn a_frame_is_a_line_and_output_may_be_several() {
         let fields = [("frame_type", "stdout"), ("payload", "one\ntwo\n"), ("source", "worker")];
-        assert_eq!(frame_line(&frame(&fields)), "17-0 stdout one\\ntwo");
-        let fields = [("frame_type", "event"), ("payload", "x"), ("correlation_id", "c 1")];
-        assert_eq!(frame_line(&frame(&fields)), "17-0 event [c 1] x");
-        assert_eq!(frame_line(&frame(&[])), "17-0  ");
+        assert_eq!(frame_lines(&frame(&fields)), ["17-0 stdout one", "17-0 stdout two"]);
+        let fields = [("frame_type", "event"), ("payload", "x\ny"), ("correlation_id", "c 1")];
+        assert_eq!(frame_lines(&frame(&fields)), ["17-0 event [c 1] x\\ny"]);
+        assert_eq!(frame_lines(&frame(&[])), ["17-0  "]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! `docs/json.md` lists all of them.
 
 mod act;
+mod doctor;
 mod execution;
 mod explain;
 mod fairness;
@@ -19,6 +20,7 @@ pub(super) use act::{
     BulkDryRunView, BulkView, KeyView, PriorityView, ReconciledView, ScanCountsView, ScanView,
     ScannedView, SignalView, StateView, SubmittedView,
 };
+pub(super) use doctor::DoctorView;
 pub(super) use execution::{ExecutionView, HistoryView, RowView};
 pub(super) use explain::ExplanationView;
 pub(super) use fairness::{FairnessWeightRemovedView, FairnessWeightView, FairnessWeightsView};

@@ -12,7 +12,8 @@ use super::Global;
 use super::clock::now;
 use super::failure::Failure;
 use super::ids::{
-    DEFAULT_LANE, Ids, WaitpointName, execution_name, full_execution_id, lane, waitpoint_name,
+    DEFAULT_LANE, ExecutionName, Ids, WaitpointName, any_execution, execution_name, lane,
+    waitpoint_name,
 };
 use super::ls::pages;
 use super::output::Output;
@@ -26,11 +27,11 @@ const PAGE: u32 = 1_000;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Only those of this execution: `{fp:N}:UUID`, or `N:DIGITS` as lists show it, or the first
-    /// digits of the UUID. A whole UUID alone means one outside any flow.
+    /// Only those of this execution: `{fp:N}:UUID` with or without braces, or `N:DIGITS` as lists
+    /// show it, or the UUID, or the first digits of it.
     #[arg(value_name = "ID")]
     id: Option<String>,
-    /// The lane that a bare UUID was submitted to.
+    /// The lane of the execution that is meant, if several have the same UUID.
     #[arg(long, value_name = "LANE", default_value = DEFAULT_LANE)]
     lane: String,
     /// Only this one: its id, the first digits of it, or its key.
@@ -40,8 +41,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "id")]
     limit: u32,
     /// Only those of executions after this one, in the order of the list.
-    #[arg(long, value_name = "ID", conflicts_with = "id", value_parser = full_execution_id)]
-    after: Option<ExecutionId>,
+    #[arg(long, value_name = "ID", conflicts_with = "id", value_parser = any_execution)]
+    after: Option<ExecutionName>,
     /// Print the token of the one open waitpoint, and nothing else. It is a secret: its holder can
     /// signal the waitpoint. No other command prints it.
     #[arg(long, requires = "id")]
@@ -62,8 +63,11 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
             (Some(id), open, None)
         }
         None => {
-            let (open, next) =
-                waitpoints_of_suspended(&engine, arguments.limit, arguments.after).await?;
+            let after = match arguments.after {
+                Some(name) => Some(name.find(&engine).await?),
+                None => None,
+            };
+            let (open, next) = waitpoints_of_suspended(&engine, arguments.limit, after).await?;
             (None, open, next)
         }
     };

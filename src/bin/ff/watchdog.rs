@@ -47,8 +47,11 @@ struct State {
 }
 
 impl Watchdog {
+    /// Starts the process, so that it is there when the first command is.
     pub(super) fn new(kill_after: Duration) -> Self {
-        Self { kill_after, state: Mutex::default() }
+        let mut state = State::default();
+        state.send("", kill_after);
+        Self { kill_after, state: Mutex::new(state) }
     }
 
     /// Reports that a group runs.

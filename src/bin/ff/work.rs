@@ -10,16 +10,19 @@ use ff_core::backend::CapabilitySet;
 use ff_core::contracts::RetentionRule;
 use ff_core::engine_backend::{EngineBackend, Scan};
 use ff_core::state::ClosedSet as _;
+use ff_core::types::LaneId;
 use serde_json::json;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::Global;
-use super::command::{CommandRunner, find_program};
+use super::command::{CommandRunner, Process, Streaming, find_program, outcomes};
 use super::failure::Failure;
-use super::group::EndingGroups;
+use super::filter::span;
+use super::group::{EndingGroups, Grouping, Leftover};
 use super::ids::{DEFAULT_LANE, lane};
 use super::interrupt::Interrupts;
+use super::metrics::MetricsArguments;
 use super::retain::RetentionArguments;
 use super::watchdog::Watchdog;
 use flowfabric_sql::scanner::{ScannerConfig, ScannerSupervisor};
@@ -35,6 +38,7 @@ const DATABASE_GRACE: Duration = Duration::from_secs(5);
 const DISPATCHES: u32 = 1_000;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = outcomes())]
 pub(super) struct Arguments {
     /// The lane to claim from.
     #[arg(long, value_name = "LANE", default_value = DEFAULT_LANE)]
@@ -72,14 +76,34 @@ pub(super) struct Arguments {
     /// The most bytes that a command may write to stdout; beyond, it is ended, and fails for good.
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
     max_output: usize,
+    /// Append what a command writes to stdout and stderr to the stream of its attempt, as it comes;
+    /// `ff tail` shows it. Stdout is the result nevertheless.
+    #[arg(long)]
+    stream: bool,
+    /// The time after which a command that exits with 75 runs again: 30s, 5m.
+    #[arg(long, value_name = "SPAN", default_value = "1m", value_parser = span)]
+    snooze: i64,
+    /// Leave running what a command has started and left running, once the command itself has
+    /// exited. By default its whole process group ends with it.
+    #[arg(long)]
+    forget: bool,
+    /// Run commands in the process group of this worker, instead of a session of their own. Signals
+    /// to the group reach them, too, and only the command itself is ended: what it has started is
+    /// left to a supervisor.
+    #[arg(long, conflicts_with = "forget")]
+    keep_group: bool,
     /// Leave lapsed leases, delays and timeouts to other processes.
     #[arg(long)]
     no_scanners: bool,
     #[command(flatten)]
     retention: RetentionArguments,
+    #[command(flatten)]
+    metrics: MetricsArguments,
     /// The command. It gets the payload on stdin and FF_EXECUTION_ID, FF_ATTEMPT_INDEX, FF_KIND,
-    /// FF_LANE, FF_LEASE_EPOCH, FF_TAGS (a JSON object) and FF_TAG_… in its environment, without
-    /// FF_DATABASE_URL and FF_SCHEMA; what it prints is the result.
+    /// FF_LANE, FF_LEASE_EPOCH, FF_TAGS (a JSON object), FF_TAG_…, FF_SIGNALS_FILE and
+    /// FF_SUSPEND_FILE in its environment, in a flow FF_FLOW_ID, FF_NODE and FF_UPSTREAM_FILE, and
+    /// of a traced submission TRACEPARENT; FF_DATABASE_URL, FF_SCHEMA and PGPASSWORD are removed.
+    /// What it prints is the result. See docs/commands.md.
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
 }
@@ -92,36 +116,53 @@ impl Arguments {
         }
         Ok(rules)
     }
+
+    /// The command as a process.
+    fn process(&mut self) -> Result<Process, Failure> {
+        let mut command = std::mem::take(&mut self.command).into_iter();
+        let Some(program) = command.next() else { return Err(Failure::usage("no command given")) };
+        find_program(&program).map_err(Failure::usage)?;
+
+        let (max_output, endings) = (self.max_output, self.groups());
+        Ok(Process { program, arguments: command.collect(), max_output, endings })
+    }
+
+    /// The process groups of the commands.
+    fn groups(&self) -> EndingGroups {
+        let kill_after = Duration::from_millis(self.kill_after_ms);
+        let watches = cfg!(unix) && !self.keep_group;
+        let watchdog = watches.then(|| Arc::new(Watchdog::new(kill_after)));
+        let grouping = if self.keep_group { Grouping::OfWorker } else { Grouping::Own };
+        let leftover = if self.forget { Leftover::Keep } else { Leftover::End };
+        EndingGroups::new(kill_after, watchdog).with(grouping, leftover)
+    }
+
+    /// The worker, with a name that tells it apart from others.
+    fn worker(&self, lane: LaneId) -> WorkerConfig {
+        let instance = format!("{}-{}-{}", self.name, std::process::id(), short_id());
+        WorkerConfig {
+            capabilities: CapabilitySet::new(self.capabilities.clone()),
+            concurrency: self.concurrency,
+            lease_ttl_ms: self.lease_ttl_ms,
+            until: if self.until_empty { Until::Empty } else { Until::Stopped },
+            grace: Duration::from_millis(self.grace_ms),
+            liveness_ttl: Duration::from_millis(u64::from(self.liveness_ttl_ms)),
+            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            ..WorkerConfig::new(lane, self.name.clone().into(), instance.into())
+        }
+    }
 }
 
-pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
-    let lane = lane(&arguments.lane)?;
+pub(super) async fn run(global: &Global, mut arguments: Arguments) -> Result<(), Failure> {
+    let config = arguments.worker(lane(&arguments.lane)?);
     let retention_rules = arguments.retention_rules()?;
-    let mut command = arguments.command.into_iter();
-    let Some(program) = command.next() else { return Err(Failure::usage("no command given")) };
-    find_program(&program).map_err(Failure::usage)?;
+    let process = arguments.process()?;
+    let no_files = |error| Failure::new(format!("making a directory for the runs: {error}"));
+    let directory = tempfile::Builder::new().prefix("ff-work-").tempdir().map_err(no_files)?;
+    #[cfg(target_os = "linux")]
+    shut_out_commands();
 
-    let kill_after = Duration::from_millis(arguments.kill_after_ms);
-    let watchdog = cfg!(unix).then(|| Arc::new(Watchdog::new(kill_after)));
-    let runner = CommandRunner {
-        program,
-        arguments: command.collect(),
-        max_output: arguments.max_output,
-        endings: EndingGroups::new(kill_after, watchdog),
-    };
-
-    let instance = format!("{}-{}-{}", arguments.name, std::process::id(), short_id());
-    let config = WorkerConfig {
-        capabilities: CapabilitySet::new(arguments.capabilities),
-        concurrency: arguments.concurrency,
-        lease_ttl_ms: arguments.lease_ttl_ms,
-        until: if arguments.until_empty { Until::Empty } else { Until::Stopped },
-        grace: Duration::from_millis(arguments.grace_ms),
-        liveness_ttl: Duration::from_millis(u64::from(arguments.liveness_ttl_ms)),
-        version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-        ..WorkerConfig::new(lane, arguments.name.into(), instance.into())
-    };
-
+    let recording = arguments.metrics.begin().await?;
     let stop = watch::Sender::new(Stop::Not);
     stop_on_interrupts(stop.clone())?;
     // A worker that waits for work may start before its submitter. One that ends when the lane is
@@ -132,9 +173,20 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         global.open_or_create().await?
     };
 
+    let runner = CommandRunner {
+        engine: Arc::clone(&engine),
+        process,
+        directory,
+        streaming: if arguments.stream { Streaming::Frames } else { Streaming::Off },
+        snooze: Duration::from_millis(arguments.snooze.unsigned_abs()),
+        has_key: tokio::sync::OnceCell::new(),
+    };
+
     let scanning = ScannerConfig { retention_rules, ..ScannerConfig::default() };
     let mut scanners =
         (!arguments.no_scanners).then(|| ScannerSupervisor::spawn(Arc::clone(&engine), scanning));
+    let liveness = scanners.as_ref().map(ScannerSupervisor::liveness).unwrap_or_default();
+    let _serving = recording.map(|recording| recording.serve(Arc::clone(&engine), liveness));
     let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config);
     let mut working = pin!(worker.run(stop.subscribe()));
     let (worked, scanner_error) = tokio::select! {
@@ -153,17 +205,30 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     // Every result is durable by now, whether or not the database closes cleanly.
     let _ = engine.shutdown_prepare(DATABASE_GRACE).await;
 
-    let report = worked.map_err(|error| match error {
-        WorkerError::Claim(_) => {
-            Failure::new(format!("claiming from {:?}: {error}", arguments.lane))
-        }
-        WorkerError::Broken { .. } | WorkerError::Unable { .. } => Failure::new(error.to_string()),
-    })?;
+    let report = worked.map_err(|error| work_failure(&arguments.lane, &error))?;
     print_report(global, &report)?;
     if let Some(error) = scanner_error {
         return Err(Failure::engine("the scanners cannot go on", &error));
     }
     left(&report).map_or(Ok(()), |left| Err(Failure::new(left)))
+}
+
+/// Keeps commands of the same user from reading the variables and the memory of this process, where
+/// the database's password is.
+#[cfg(target_os = "linux")]
+fn shut_out_commands() {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "commands can read the variables of this worker");
+    }
+}
+
+/// The failure of a worker that could not go on.
+fn work_failure(lane: &str, error: &WorkerError) -> Failure {
+    match error {
+        WorkerError::Claim(_) => Failure::new(format!("claiming from {lane:?}: {error}")),
+        WorkerError::Broken { .. } | WorkerError::Unable { .. } => Failure::new(error.to_string()),
+    }
 }
 
 /// Dispatches the ends that the scanners have left, so that each flow has ended with its last

@@ -7,12 +7,15 @@ use std::process::{Command, Stdio};
 use super::{Place, binary};
 
 /// The pages whose shell blocks run.
-pub(crate) const PAGES: [&str; 7] = [
+pub(crate) const PAGES: [&str; 10] = [
+    "commands.md",
     "deployment.md",
+    "doctor.md",
     "fairness.md",
     "limits.md",
     "schedules.md",
     "security.md",
+    "telemetry.md",
     "tutorial.md",
     "unique.md",
 ];

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use super::{ONE, Place, TWO};
 
 /// The members by command, as the document lists them, and those that need not be there.
-fn documented() -> BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)> {
+pub(super) fn documented() -> BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)> {
     let text = include_str!("../../../docs/json.md");
     let mut sections = BTreeMap::new();
     for section in text.split("\n## ").skip(1) {
@@ -107,6 +107,7 @@ pub(super) fn assert_documented(command: &str, answers: &[Json]) {
         .collect();
     assert!(missing.is_empty(), "{command} lacks members that docs/json.md lists: {missing:?}");
     for answer in answers {
+        super::schema::assert_valid(command, answer);
         assert_times(command, answer);
     }
 }

@@ -56,6 +56,11 @@ async fn nothing_that_is_stored_or_typed_commands_the_terminal() {
     let flow = flows["flows"][0]["flow_id"].as_str().unwrap();
     assert_eq!(flows["flows"][0]["flow_kind"], HOSTILE);
 
+    let failing = json!({ "kind": HOSTILE, "payload": HOSTILE, "lane": "other" }).to_string();
+    place.ff_reading(&["submit"], &failing);
+    let script = "cat >&2; exit 1";
+    place.ff(&["work", "--lane", "other", "--until-empty", "--", "sh", "-c", script]);
+    let hostile_limit = format!("{HOSTILE}=1");
     for arguments in [
         vec!["ls"],
         vec!["show", ONE],
@@ -65,6 +70,23 @@ async fn nothing_that_is_stored_or_typed_commands_the_terminal() {
         vec!["flow", "show", flow, "--dot"],
         vec!["flow", "show", flow, "--mermaid"],
         vec!["tail", ONE, "--no-follow"],
+        vec!["explain", ONE],
+        vec!["explain", TWO],
+        vec!["result", "333333"],
+        vec!["stats"],
+        vec!["workers"],
+        vec!["leases"],
+        vec!["subscribers"],
+        vec!["lanes", "pause", "default", "--reason", HOSTILE, "--actor", HOSTILE],
+        vec!["lanes", "ls"],
+        vec!["budget", "create", "--scope", HOSTILE, "--hard", &hostile_limit],
+        vec!["budget", "ls"],
+        vec!["limits", "set", HOSTILE, "--max-running", "1"],
+        vec!["limits", "ls"],
+        vec!["fairness", "ls"],
+        vec!["dlq", "ls"],
+        vec!["ls", "--state", "failed"],
+        vec!["bulk", "cancel", "--lane", "default", "--dry-run"],
         vec!["events"],
         vec!["ls", "--flow", HOSTILE],
         vec!["show", HOSTILE],

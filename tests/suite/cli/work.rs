@@ -35,7 +35,7 @@ impl Drop for Worker {
 }
 
 /// Looks again until there is something to see.
-fn until<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
+pub(super) fn until<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(seen) = poll() {
@@ -120,11 +120,11 @@ fn a_command_learns_nothing_of_the_database() {
     place.write("in.jsonl", &[&json!({ "kind": "x", "payload": "", "id": ONE }).to_string()]);
     place.out(&["submit", "in.jsonl"]);
     let mut command = binary(place.0.path());
-    command.env("FF_DATABASE_URL", "sqlite:ff.db").env("MINE", "kept");
-    command.args(["work", "--until-empty", "--", "sh", "-c", "env | grep -e ^FF_ -e ^MINE"]);
+    command.env("FF_DATABASE_URL", "sqlite:ff.db").env("MINE", "kept").env("PGPASSWORD", "hunter2");
+    command.args(["work", "--until-empty", "--", "sh", "-c", "env | grep -e ^FF_ -e ^MINE -e ^PG"]);
     assert_eq!(finished(command.output().unwrap()).code, 0);
     let result = place.out(&["result", ONE]);
-    assert!(!result.contains("FF_DATABASE_URL"), "{result}");
+    assert!(!result.contains("FF_DATABASE_URL") && !result.contains("PGPASSWORD"), "{result}");
     assert!(result.contains("MINE=kept") && result.contains("FF_KIND=x"), "{result}");
 }
 

@@ -5,14 +5,15 @@ use std::fmt::Debug;
 
 use ff_core::EngineError;
 use ff_core::backend::CapabilitySet;
-use ff_core::contracts::{ClaimExecutionResult, ReclaimExecutionOutcome};
+use ff_core::contracts::{ClaimExecutionResult, ClaimForWorkerOutcome, ReclaimExecutionOutcome};
 use ff_core::engine::Transition;
+use ff_core::partition::PartitionConfig;
 use ff_core::rules::execution::claim::Claim;
 use ff_core::rules::execution::expire::ExpireLease;
 use ff_core::rules::grant::issue::IssueClaimGrant;
 use ff_core::rules::grant::reclaim::Reclaim;
 use ff_core::rules::grant::redeem::RedeemClaim;
-use ff_core::rules::grant::schedule::Schedule;
+use ff_core::rules::grant::schedule::{Schedule, Scheduled};
 use ff_core::rules::key::ExecutionKey;
 use ff_core::types::{AttemptId, ExecutionId, LeaseId, WorkerId};
 use uuid::Uuid;
@@ -139,12 +140,12 @@ conformance! {
                     std::collections::BTreeSet::new(),
                     5_000,
                 );
-                Schedule::new(bench.tag, args).unwrap()
+                Schedule::new(bench.tag, PartitionConfig::default(), args).unwrap()
             };
             let (one, other) = both(&bench, order, (schedule("a"), schedule("b"))).await;
             let mut granted = Vec::new();
             for outcome in [one.unwrap(), other.unwrap()] {
-                let ff_core::contracts::ClaimForWorkerOutcome::Granted(grant) = outcome else {
+                let Scheduled::Ended(ClaimForWorkerOutcome::Granted(grant)) = outcome else {
                     panic!("order {order:05b}: there is work for both")
                 };
                 granted.push(grant.execution_id);

@@ -2,8 +2,8 @@
 
 use ff_core::backend::{CancelFlowPolicy, CancelFlowWait, CapabilitySet, Handle};
 use ff_core::contracts::{
-    ClaimingWorker, ExplainExecutionArgs, LimitStatus, NotRunning, RateLimit, SetLimitArgs,
-    TimeoutBehavior,
+    ClaimingWorker, CreateExecutionArgs, ExplainExecutionArgs, LimitStatus, NotRunning, RateLimit,
+    SetLimitArgs, TimeoutBehavior,
 };
 use ff_core::engine_backend::Scan;
 use ff_core::policy::ExecutionPolicy;
@@ -12,26 +12,26 @@ use ff_core::types::{ExecutionId, TimestampMs};
 use super::budgeted::claim;
 use super::signal::resumed;
 use crate::backends::{Bench, conformance};
-use crate::bench::{assert_refused, id, lane, payload_of, worker};
+use crate::bench::{assert_refused, id, id_in, lane, payload_of, requiring, worker};
 use crate::stopping::Stop;
 use crate::suspended::{cancellation, fresh, named};
 
-const KEY: &str = "tenant/42";
+pub(super) const KEY: &str = "tenant/42";
 
-fn keyed(keys: &[&str]) -> ExecutionPolicy {
+pub(super) fn keyed(keys: &[&str]) -> ExecutionPolicy {
     ExecutionPolicy {
         limit_keys: keys.iter().map(|&key| key.to_owned()).collect(),
         ..ExecutionPolicy::default()
     }
 }
 
-async fn create(bench: &Bench, policy: ExecutionPolicy) -> ExecutionId {
+pub(super) async fn create(bench: &Bench, policy: ExecutionPolicy) -> ExecutionId {
     let id = bench.create_with(&|args| args.policy = Some(policy.clone())).await;
     bench.clock.advance(1);
     id
 }
 
-async fn running(bench: &Bench, key: &str, max: u32) {
+pub(super) async fn running(bench: &Bench, key: &str, max: u32) {
     let args = SetLimitArgs::new(key, "ada").with_running(max);
     bench.backend.set_limit(args).await.unwrap();
 }
@@ -40,7 +40,7 @@ async fn rate(bench: &Bench, key: &str, rate: RateLimit) {
     bench.backend.set_limit(SetLimitArgs::new(key, "ada").with_rate(rate)).await.unwrap();
 }
 
-async fn status(bench: &Bench, key: &str) -> LimitStatus {
+pub(super) async fn status(bench: &Bench, key: &str) -> LimitStatus {
     bench.backend.read_limit(key).await.unwrap().unwrap()
 }
 
@@ -50,6 +50,28 @@ async fn has_claimable(bench: &Bench) -> bool {
 
 async fn complete(bench: &Bench, handle: &Handle) {
     bench.backend.complete(handle, None).await.unwrap();
+}
+
+/// So many executions to submit, with these policies and two priorities in turn.
+fn batch(
+    bench: &Bench,
+    count: u16,
+    priority: i32,
+    policies: &[ExecutionPolicy],
+) -> Vec<CreateExecutionArgs> {
+    let one = |number: u16| {
+        let mut args = bench.args(&id_in(number));
+        args.policy = Some(policies[usize::from(number) % policies.len()].clone());
+        args.priority = priority + i32::from(number % 2);
+        args
+    };
+    (0..count).map(one).collect()
+}
+
+fn requires_only(args: &CreateExecutionArgs, tokens: &[&str]) -> bool {
+    let policy = args.policy.as_ref().and_then(|policy| policy.routing_requirements.as_ref());
+    let required = policy.into_iter().flat_map(|of| &of.required_capabilities);
+    required.into_iter().all(|one| tokens.contains(&one.as_str()))
 }
 
 conformance! {
@@ -77,6 +99,40 @@ conformance! {
         assert!(has_claimable(&bench).await);
         assert_eq!(claim(&bench, &[], 9).await, [ids[2].clone()]);
         assert_eq!(status(&bench, KEY).await.running, 2);
+    }
+
+    async fn the_order_runs_across_keys_behind_many_that_cannot_be_taken(bench) {
+        running(&bench, KEY, 0).await;
+        running(&bench, "tenant/*", 99).await;
+        // More come first than a claim looks at.
+        let unable = ExecutionPolicy { limit_keys: vec!["tenant/4".into()], ..requiring(&["tpu"]) };
+        let full = batch(&bench, 160, 8, &[keyed(&[KEY]), unable]);
+        let open = batch(&bench, 40, 0, &[
+            keyed(&["tenant/1", "tenant/2"]),
+            ExecutionPolicy::default(),
+            requiring(&["gpu"]),
+            requiring(&["\u{2}"]),
+            ExecutionPolicy { limit_keys: vec!["tenant/3".into()], ..requiring(&["\u{2}", "gpu"]) },
+        ]);
+        let mut waiting = open.clone();
+        waiting.sort_by_key(|args| (-args.priority, *args.execution_id.uuid().as_bytes()));
+        for created in bench.backend.create_executions([full, open].concat()).await {
+            created.unwrap();
+        }
+
+        let all: &[&str] = &["gpu", "\u{2}"];
+        for (tokens, limit) in [(all, 7), (&[], 5), (&["\u{2}"], 9), (&["gpu"], 6), (all, 99)] {
+            let takes = |args: &&CreateExecutionArgs| requires_only(args, tokens);
+            let best = waiting.iter().filter(takes).take(limit);
+            let mut expected: Vec<_> = best.map(|args| args.execution_id.clone()).collect();
+            waiting.retain(|args| !expected.contains(&args.execution_id));
+
+            let mut claimed = claim(&bench, tokens, u32::try_from(limit).unwrap()).await;
+            claimed.sort();
+            expected.sort();
+            assert_eq!(claimed, expected, "{tokens:?}");
+        }
+        assert!(waiting.is_empty(), "{waiting:?}");
     }
 
     async fn every_key_of_an_execution_must_have_room(bench) {

@@ -142,7 +142,9 @@ impl Generator {
 
     /// True if a resumed execution is claimed by name, before any other claim takes it.
     fn resumes(&mut self, situation: &Situation<'_>) -> bool {
-        !situation.rows.resumed.is_empty() && self.chance(60)
+        let is_drawn = |(kind, weight): &(Kind, usize)| *kind == Kind::ClaimResumed && 0 < *weight;
+        let may = !situation.rows.resumed.is_empty() && self.weights.iter().any(is_drawn);
+        may && self.chance(60)
     }
 
     fn kind(&mut self) -> Kind {

@@ -64,7 +64,8 @@ impl Generator {
                 let limits = [self.pick(&[0, 3, 6, 12]), self.pick(&[0, 4])];
                 self.defined.insert(budget);
                 let interval = self.pick(&[0, 0, 1_000, 10_000]);
-                let over_run = self.pick(&["", "", "", "warn", "fail", "cancel", "suspend"]);
+                let over_run =
+                    self.pick(&["", "", "", "warn", "fail", "cancel", "suspend", "suspend"]);
                 Money::CreateBudget(budget, limits, interval, over_run, now)
             }
             Kind::Report => {

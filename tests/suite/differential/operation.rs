@@ -25,6 +25,7 @@ use ff_core::types::{
 use serde_json::Value as Json;
 use uuid::Uuid;
 
+use super::drawn::Drawn;
 use super::fleet::Fleet;
 use super::grants::Granting;
 use super::money::Money;
@@ -372,8 +373,14 @@ impl Side {
 
     /// The rows of a table, without what each backend draws or counts for itself. Events keep their
     /// order per execution only: what one scan or claim does to several has none.
-    pub(super) async fn rows(&self, table: &str) -> Vec<Cells> {
+    pub(super) async fn rows(&self, table: &str, drawn: &Drawn) -> Vec<Cells> {
         let mut rows = self.bench.plain.rows(table).await;
+        if !drawn.is_empty() {
+            rows.iter_mut().flat_map(|row| row.0.values_mut()).for_each(|cell| drawn.rename(cell));
+        }
+        if table == "ff_waitpoint_pending" {
+            rows.sort_by_key(|row| format!("{row:?}"));
+        }
         if table == "ff_claim_grant" {
             // Ids are drawn, or name the database.
             rows.iter_mut().for_each(|Cells(row)| drop(row.remove("grant_id")));

@@ -7,6 +7,7 @@ use ff_core::contracts::{
 use ff_core::types::{SignalId, SuspensionId, TimestampMs, WaitpointId, WaitpointToken};
 use uuid::Uuid;
 
+use super::drawn::is_drawn;
 use super::generator::Generator;
 use super::operation::{Held, Operation, Side};
 
@@ -94,7 +95,10 @@ impl Side {
 
     pub(super) async fn signal(&self, execution: usize, sent: &Sent) -> String {
         let id = &self.ids[execution];
-        let targets = self.bench.of("ff_waitpoint_pending", id).await;
+        let mut targets = self.bench.of("ff_waitpoint_pending", id).await;
+        // The order of drawn ids differs.
+        targets
+            .sort_by_key(|row| (is_drawn(row), row.int("created_at_ms"), row.uuid("waitpoint_id")));
         let target = targets.get(sent.target % targets.len().max(1));
         let (waitpoint_id, token) = match target {
             Some(target) => (target.uuid("waitpoint_id").unwrap(), target.text("token").to_owned()),

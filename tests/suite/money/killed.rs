@@ -14,7 +14,7 @@ use ff_core::types::BudgetId;
 use super::counted::{Counted, Stored};
 use super::{
     CALLERS, Generator, OPERATIONS, Operation, assert_within_limits, budget, define,
-    give_everything_back, number, perform,
+    give_everything_back, number, perform, reserved,
 };
 use crate::backends::{self, Bench};
 use crate::plain::PlainSql;
@@ -124,6 +124,7 @@ async fn killed_again_and_again(bench: &Bench, place: &str) {
         let [counted, may_count] = run_and_kill(place, seed, operations);
         let after = settled(bench).await;
         assert_within_limits(bench).await;
+        reserved::assert_fits(bench).await;
         after.assert_counted(&before, &counted, &may_count);
 
         // A new period begins, or the next process would find every budget full.

@@ -10,6 +10,7 @@ use ff_core::state::PublicState;
 use ff_core::types::ExecutionId;
 use uuid::Uuid;
 
+use super::reserved::{estimated, reserved};
 use crate::backends::Bench;
 use crate::bench::{lane, worker};
 use crate::suspended::cancellation;
@@ -52,8 +53,8 @@ pub(super) async fn perform(bench: &Bench, work: &Work) -> String {
     match work {
         Work::Submit(uuid, number) => {
             let mut args = bench.args(&ExecutionId::from_parts(7, *uuid));
-            args.policy =
-                Some(ExecutionPolicy { limit_keys: keys(*number), ..ExecutionPolicy::default() });
+            let keyed = ExecutionPolicy { limit_keys: keys(*number), ..ExecutionPolicy::default() };
+            args.policy = Some(estimated(*number, keyed));
             backend.create_execution(args).await.unwrap();
             "Submitted".to_owned()
         }
@@ -98,4 +99,6 @@ pub(super) async fn assert_within_limits(bench: &Bench) {
 pub(super) async fn give_everything_back(bench: &Bench) {
     while perform(bench, &Work::Stop).await != "Idle" {}
     assert!(bench.plain.rows("ff_limit_permit").await.is_empty());
+    let reserved = reserved(bench).await;
+    assert!(reserved.is_empty(), "{reserved:?} stay reserved");
 }

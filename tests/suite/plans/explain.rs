@@ -90,7 +90,7 @@ impl Explained {
             // lists and rows that a statement has found.
             let is_table = |name: &&str| {
                 !name.contains("VIRTUAL TABLE")
-                    && !["CONSTANT ROW", "always", "known", "best"].contains(name)
+                    && !["CONSTANT ROW", "always", "known", "best", "part0", "part1"].contains(name)
             };
             let Some(found) = found.filter(is_table) else { continue };
             if let Some((_, rest)) = found.split_once(" INDEX ") {

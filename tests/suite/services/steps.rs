@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use ff_core::contracts::SeedWaitpointHmacSecretArgs;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::policy::BackoffStrategy;
 use flowfabric_sql::{
@@ -183,6 +184,10 @@ async fn each_wait_takes_a_signal_of_its_own_or_ends_in_time() {
     }
 
     on_each(|engine| async move {
+        // The service goes on with the key that an operator installed.
+        let key = SeedWaitpointHmacSecretArgs::new("operator", "0b".repeat(32));
+        engine.seed_waitpoint_hmac_secret(key).await.unwrap();
+
         let done = Shared::default();
         let job = submit(&engine, 0).await;
         let signalled = job.signal("approve", &"early").await;

@@ -8,6 +8,7 @@
 mod fleet;
 mod grants;
 mod leases;
+mod money;
 mod suspensions;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::hidden::Hidden;
 use crate::model::ids::{
     AttemptId, AttemptIndex, ExecutionId, LeaseEpoch, LeaseFence, LeaseId, SignalId, SuspensionId,
     TimestampMs, WaitpointId, WaitpointToken,
@@ -149,7 +150,7 @@ pub enum ExpireSuspensionResult {
 }
 
 /// Keeps a signal for a waitpoint that no suspension uses yet.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, derive_more::Debug, Serialize, Deserialize)]
 pub struct BufferSignalArgs {
     /// The execution.
     pub execution_id: ExecutionId,
@@ -167,6 +168,7 @@ pub struct BufferSignalArgs {
     pub source_identity: String,
     /// The content.
     #[serde(default)]
+    #[debug("{}", Hidden(payload))]
     pub payload: Option<Vec<u8>>,
     /// The encoding of the content.
     #[serde(default)]

@@ -31,7 +31,7 @@ pub enum Subject {
 pub type Rows = Vec<(TableRef, Vec<Row>)>;
 
 /// One line of an archive.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, derive_more::Debug, PartialEq)]
 pub struct Record {
     /// The completion event that it was archived at: the last of the execution, or of the flow.
     pub at: i64,
@@ -42,6 +42,7 @@ pub struct Record {
     /// The number of members before this line, where it is the last of a flow.
     pub members: Option<u64>,
     /// The rows.
+    #[debug("<of {} tables>", rows.len())]
     pub rows: Rows,
 }
 

@@ -122,6 +122,12 @@ impl Room {
     pub fn is_plain(&self, lane: &LaneId) -> bool {
         !(self.has_estimates || self.has_limits || self.fair_lanes.contains(lane))
     }
+
+    /// True if there are executions with keys of limits, or of fairness.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        self.has_limits || !self.fair_lanes.is_empty()
+    }
 }
 
 impl Transition for OpenBudgets {

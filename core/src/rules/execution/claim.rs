@@ -25,7 +25,7 @@ use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::lane::closed_to_claims;
 use crate::schema::Direction::{Ascending, Descending};
-use crate::schema::execution::{attempt, claimable, delayed, exec_core};
+use crate::schema::execution::{attempt, claimable, delayed, exec_core, keyed_claimable};
 use crate::schema::{ColumnRef, Direction};
 
 /// Claims up to `limit` executions of a lane for one worker, best first: by priority, then the
@@ -195,11 +195,30 @@ impl Claim {
 
     /// The executions of the lane that this worker may take where their state allows it.
     fn takes(&self, state: Predicate, now: TimestampMs) -> Predicate {
-        let covered = match &self.full {
-            None => sufficient(&self.capabilities),
-            Some(full) => sufficient_within_limits(&self.capabilities, full),
-        };
-        of_lane(self.terms.lane(), state, now).and(covered)
+        takes(self.terms.lane(), state, self.suffices(), now)
+    }
+
+    /// What it offers is all that is required.
+    #[must_use]
+    pub fn suffices(&self) -> Predicate {
+        covered(&self.capabilities, self.full.as_deref())
+    }
+
+    /// True if it passes over executions with full limits.
+    #[must_use]
+    pub fn knows_of_full(&self) -> bool {
+        self.full.as_ref().is_some_and(|full| !full.is_empty())
+    }
+
+    /// The executions that wait for a worker and have keys, whatever they require, and those that
+    /// this worker may claim without; `None` for a claim that takes none with keys.
+    #[must_use]
+    pub fn looks_at(&self, now: TimestampMs) -> Option<Predicate> {
+        self.full.as_ref()?;
+        let lane = self.terms.lane();
+        let keyed = of_lane(lane, keyed_claimable(), now);
+        let others = of_lane(lane, claimable(), now).and(sufficient(&self.capabilities));
+        Some(Predicate::AnyApart(vec![keyed, others]))
     }
 
     /// The executions that it searches first: those that are eligible, from its place on.
@@ -276,10 +295,11 @@ pub fn first_due() -> Vec<(ColumnRef, Direction)> {
     ]
 }
 
-/// The executions of a lane in that state that a worker may take that offers so much.
+/// The executions of a lane in that state that no grant reserves, with requirements that are
+/// covered.
 #[must_use]
-pub fn takes(lane: &LaneId, state: Predicate, offered: &[String], now: TimestampMs) -> Predicate {
-    of_lane(lane, state, now).and(sufficient(offered))
+pub fn takes(lane: &LaneId, state: Predicate, covered: Predicate, now: TimestampMs) -> Predicate {
+    of_lane(lane, state, now).and(covered)
 }
 
 /// The executions of a lane in that state that no grant reserves.
@@ -311,8 +331,11 @@ pub fn sufficient(capabilities: &[String]) -> Predicate {
     }
 }
 
-/// The same, where keys of limits are required, too: none of them may have one of these tokens.
-fn sufficient_within_limits(capabilities: &[String], full: &[String]) -> Predicate {
+/// The same; with tokens of full limits, keys of limits or fairness may be required, too, but for
+/// those with one of these tokens.
+#[must_use]
+pub fn covered(capabilities: &[String], full: Option<&[String]>) -> Predicate {
+    let Some(full) = full else { return sufficient(capabilities) };
     let (by, but) = (capabilities.to_vec(), full.to_vec());
     exec_core::required_capabilities.covered_by_or_open(by, token::limit_tokens(), but)
 }

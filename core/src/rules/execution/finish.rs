@@ -1,6 +1,7 @@
 //! A worker ends its execution: completed, or cancelled for good.
 
 use crate::model::error::EngineError;
+use crate::model::hidden::Hidden;
 use crate::model::ids::{ExecutionId, TimestampMs};
 use crate::model::state::{LeaseCause, LifecyclePhase, PublicState};
 use crate::plan::facts::Facts;
@@ -17,11 +18,12 @@ use crate::rules::premise::{Condition, Premise, existing, unmet};
 use crate::schema::execution::{attempt, exec_core, unfinished};
 
 /// A worker's success. Result bytes are stored as given; none stores none.
-#[derive(Clone, Debug)]
+#[derive(Clone, derive_more::Debug)]
 pub struct Complete {
     /// The fence of the worker that completes.
     pub fence: Fence,
     /// The result.
+    #[debug("{}", Hidden(result))]
     pub result: Option<Vec<u8>>,
     /// The caller's time, where it gave one.
     pub at: Option<TimestampMs>,

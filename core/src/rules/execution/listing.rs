@@ -77,8 +77,7 @@ pub fn split<T>(mut entries: Vec<T>, page: usize) -> (Vec<T>, bool) {
 /// # Errors
 /// `Validation(Corruption)` naming the column that holds what it must not.
 pub fn execution_id(row: &Row) -> Result<ExecutionId, EngineError> {
-    let partition = row.read(exec_core::partition_key)?;
-    Ok(ExecutionKey { partition, uuid: row.read(exec_core::execution_id)? }.id())
+    Ok(ExecutionKey::in_row(row)?.id())
 }
 
 /// True if a lane holds a claimable execution that these capabilities suffice for, even if it is

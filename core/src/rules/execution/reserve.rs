@@ -3,9 +3,11 @@
 //! key, and the turns of the lane say which are taken.
 //!
 //! The database cannot pick such an execution by itself, since what fits depends on all its
-//! budgets and limits. So a claim lists the best executions first ([`Candidates`]), and takes these
+//! budgets and limits. So a claim lists the best executions first ([`candidates`]), and takes these
 //! one by one ([`ClaimReserving`]): pinned to what was read of their budgets, and refused where a
 //! part of a limit was taken meanwhile.
+//!
+//! [`candidates`]: crate::rules::execution::candidates
 
 use crate::model::error::EngineError;
 use crate::model::handle::{Handle, HandleKind};
@@ -13,12 +15,12 @@ use crate::model::ids::TimestampMs;
 use crate::model::state::LeaseEventType;
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::{Storable as _, Value};
-use crate::plan::{Expr, Guard, List, Mutation, OfEach, Predicate, Query};
+use crate::plan::{Guard, Mutation, Query};
 use crate::rules::budget::reservation::{Estimate, Fit, some_reserved};
-use crate::rules::budget::token::{ESTIMATES, budgets_in, fairness_key_in, limit_keys_in, token};
+use crate::rules::budget::token::limit_keys_in;
 use crate::rules::ctx::Ctx;
-use crate::rules::decision::{Answered, Decided, Decision, Step, Then, Transition, Verdict};
-use crate::rules::execution::claim::{Claim, best_first, first_due};
+use crate::rules::decision::{Decided, Decision, Step, Then, Transition, Verdict};
+use crate::rules::execution::claim::Claim;
 use crate::rules::execution::leasing::Lease;
 use crate::rules::execution::terms::{LeasedAttempt, retry_returns};
 use crate::rules::handle;
@@ -28,136 +30,6 @@ use crate::rules::limit::admit::Asking;
 use crate::rules::limit::held::Holdings;
 use crate::rules::premise::{Condition, Premise, answer, execution_row, existing};
 use crate::schema::execution::exec_core;
-use crate::schema::{ColumnRef, Direction};
-
-/// An execution that a claim may take.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
-    /// The execution.
-    pub key: ExecutionKey,
-    /// True if it carries an estimate.
-    pub reserves: bool,
-    /// Its budgets.
-    pub budgets: Vec<String>,
-    /// Its keys of limits, and its weight for them.
-    pub limits: Asking,
-    /// Its fairness key, if it has one.
-    pub fairness_key: Option<String>,
-}
-
-impl Candidate {
-    /// The key of its turn: its fairness key, or the empty one of all that have none.
-    #[must_use]
-    pub fn turn_key(&self) -> &str {
-        self.fairness_key.as_deref().unwrap_or_default()
-    }
-
-    /// True if any worker with the capabilities may take it, without more.
-    #[must_use]
-    pub fn is_plain(&self) -> bool {
-        !self.reserves && self.limits.keys.is_empty() && self.fairness_key.is_none()
-    }
-}
-
-/// Lists executions that a claim may take, best first, where it offers to reserve or takes those
-/// with keys.
-#[derive(Clone, Debug)]
-pub struct Candidates {
-    claim: Claim,
-    /// The most with equal requirements, if that is bounded.
-    of_each: Option<u32>,
-    most: u32,
-}
-
-impl Candidates {
-    /// As many as the claim asks for.
-    #[must_use]
-    pub fn best(claim: Claim) -> Self {
-        Self { most: claim.limit(), of_each: None, claim }
-    }
-
-    /// Up to so many with equal requirements, and so with equal keys, and up to `most` in all.
-    #[must_use]
-    pub fn of_each(claim: Claim, of_each: u32, most: u32) -> Self {
-        Self { claim, of_each: Some(of_each), most }
-    }
-
-    fn list(
-        &self,
-        name: &'static str,
-        predicate: Predicate,
-        order: Vec<(ColumnRef, Direction)>,
-    ) -> List {
-        List {
-            name: name.into(),
-            table: exec_core::REF,
-            join: None,
-            of_each: self.of_each.map(|most| OfEach {
-                list: exec_core::required_capabilities.column(),
-                limit: Expr::int(i64::from(most)),
-            }),
-            columns: vec![
-                exec_core::partition_key.column(),
-                exec_core::execution_id.column(),
-                exec_core::required_capabilities.column(),
-                exec_core::policy.column(),
-            ],
-            predicate,
-            order,
-            limit: Expr::int(i64::from(self.most)),
-        }
-    }
-}
-
-impl Candidates {
-    /// The candidates, once they are listed.
-    ///
-    /// # Errors
-    /// `Validation(Corruption)` for a column of another type.
-    pub fn listed(
-        &self,
-        facts: &Facts,
-        now: TimestampMs,
-    ) -> Result<Answered<Vec<Candidate>>, EngineError> {
-        let waiting = self.list("executions to claim", self.claim.eligible(now), best_first());
-        let due = self.list("executions to claim that are due", self.claim.due(now), first_due());
-        let Some(mut rows) = facts.list(&waiting).map(<[Row]>::to_vec) else {
-            return Ok(Answered::NotYet(vec![Query::List(waiting)]));
-        };
-        if rows.len() < self.claim.limit() as usize {
-            let Some(more) = facts.list(&due) else {
-                return Ok(Answered::NotYet(vec![Query::List(due)]));
-            };
-            rows.extend_from_slice(more);
-        }
-
-        let candidates = rows.iter().map(candidate).collect::<Result<Vec<_>, _>>()?;
-        Ok(Answered::Yes(candidates.into_iter().take(self.most as usize).collect()))
-    }
-}
-
-impl Transition for Candidates {
-    type Outcome = Vec<Candidate>;
-
-    fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
-        Ok(self.listed(facts, ctx.now)?.step())
-    }
-}
-
-fn candidate(row: &Row) -> Result<Candidate, EngineError> {
-    let required = row.read(exec_core::required_capabilities)?;
-    let execution = ExecutionKey {
-        partition: row.read(exec_core::partition_key)?,
-        uuid: row.read(exec_core::execution_id)?,
-    };
-    Ok(Candidate {
-        key: execution,
-        reserves: required.contains(&token(ESTIMATES)),
-        budgets: budgets_in(&required).map(str::to_owned).collect(),
-        limits: asking(execution, &required, row)?,
-        fairness_key: fairness_key_in(&required).map(str::to_owned),
-    })
-}
 
 /// What an execution asks of its limits, by its stored requirements and policy.
 ///
@@ -271,10 +143,9 @@ impl Decision for ClaimReserving {
         let has_reservations = self.reserves || !self.holdings.is_empty();
         let taken = lease.take(lease.of(LeaseEventType::Acquired, begins), at);
         let marked = if has_reservations { taken.marking(some_reserved()) } else { taken };
-        let holds = if self.holdings.is_empty() { None } else { Some(self.holdings.taken(at)?) };
         let changes = marked
             .and(reserved)
-            .and(holds.into_iter().flatten())
+            .and(self.holdings.taken(at)?)
             .holding(guards)
             .unless([lane])
             .returning(retry_returns());

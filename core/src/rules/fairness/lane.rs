@@ -8,7 +8,7 @@ use crate::plan::facts::Facts;
 use crate::plan::{Assign, Expr, Mutation, OnConflict, Plan, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Answered, Step, Then, Transition};
-use crate::rules::execution::reserve::{Candidate, Candidates};
+use crate::rules::execution::candidates::{Candidate, Candidates};
 use crate::rules::fairness::turns::Turns;
 use crate::rules::fairness::weight::{weight_in, weights_of};
 use crate::rules::premise::lookup;

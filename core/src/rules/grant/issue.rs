@@ -5,12 +5,13 @@ use crate::model::error::{EngineError, StateKind, ValidationKind};
 use crate::model::ids::{LaneId, TimestampMs};
 use crate::model::state::GrantKind;
 use crate::plan::facts::Facts;
+use crate::rules::budget::room::Room;
 use crate::rules::budget::token;
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::execution::change;
-use crate::rules::execution::claim::{sufficient, unreserved};
+use crate::rules::execution::claim::unreserved;
 use crate::rules::execution::leasing::leasable;
 use crate::rules::grant::row::{Grantee, reserved};
 use crate::rules::input;
@@ -43,6 +44,7 @@ impl IssueClaimGrant {
             route_snapshot_json: args.route_snapshot_json,
             admission_summary: args.admission_summary,
             room: Vec::new(),
+            full: None,
             ttl_ms: input::positive_ms("grant_ttl_ms", args.grant_ttl_ms)?,
         };
 
@@ -50,10 +52,10 @@ impl IssueClaimGrant {
         Ok(Self { key, lane: args.lane_id, grantee: grantee.checked()?, at: args.now })
     }
 
-    /// The same, with room in the budgets of these tokens.
+    /// The same, with that room.
     #[must_use]
-    pub fn with_room(self, tokens: Vec<String>) -> Self {
-        Self { grantee: self.grantee.with_room(tokens), ..self }
+    pub fn with_room(self, room: Room) -> Self {
+        Self { grantee: self.grantee.with_room(room), ..self }
     }
 }
 
@@ -76,7 +78,7 @@ pub(super) fn capable<O>(grantee: &Grantee) -> Condition<O> {
             detail: format!("worker_capabilities: {} are required", required.join(", ")),
         }
     });
-    Condition::new(sufficient(&grantee.offers()), lacks)
+    Condition::new(grantee.suffices(), lacks)
 }
 
 impl Decision for IssueClaimGrant {

@@ -19,6 +19,7 @@ use crate::model::state::{
 use crate::plan::facts::{Facts, Row};
 use crate::plan::value::{Storable, Value};
 use crate::plan::{Assign, List, Return};
+use crate::rules::budget::room::Room;
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Decided, Decision, Then, Verdict};
@@ -74,6 +75,7 @@ impl IssueReclaimGrant {
             route_snapshot_json: args.route_snapshot_json,
             admission_summary: args.admission_summary,
             room: Vec::new(),
+            full: None,
             ttl_ms: input::positive_ms("grant_ttl_ms", args.grant_ttl_ms)?,
         };
 
@@ -82,10 +84,10 @@ impl IssueReclaimGrant {
         Ok(Self { tag, id: args.execution_id, key, lane, grantee, at: args.now })
     }
 
-    /// The same, with room in the budgets of these tokens.
+    /// The same, with that room.
     #[must_use]
-    pub fn with_room(self, tokens: Vec<String>) -> Self {
-        Self { grantee: self.grantee.with_room(tokens), ..self }
+    pub fn with_room(self, room: Room) -> Self {
+        Self { grantee: self.grantee.with_room(room), ..self }
     }
 }
 

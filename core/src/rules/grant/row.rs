@@ -9,7 +9,9 @@ use crate::model::ids::{LaneId, TimestampMs, WorkerId, WorkerInstanceId};
 use crate::model::state::GrantKind;
 use crate::plan::facts::Row;
 use crate::plan::{Assign, Expr, Guard, List, Mutation, OnConflict, Predicate};
+use crate::rules::budget::room::Room;
 use crate::rules::budget::token::{self, requirement};
+use crate::rules::execution::claim::covered;
 use crate::rules::input;
 use crate::rules::key::ExecutionKey;
 use crate::schema::ColumnRef;
@@ -38,6 +40,8 @@ pub struct Grantee {
     pub admission_summary: Option<String>,
     /// The tokens of the budgets that have room. They are not stored.
     pub room: Vec<String>,
+    /// The tokens of full limits, where executions with keys may be granted. They are not stored.
+    pub full: Option<Vec<String>>,
     /// The life of the grant, ms.
     pub ttl_ms: i64,
 }
@@ -71,17 +75,19 @@ impl Grantee {
         Ok(self)
     }
 
-    /// The same worker, with room in the budgets of these tokens.
+    /// The same worker, with that room. Whether a limit has room is decided once the worker starts.
     #[must_use]
-    pub fn with_room(self, room: Vec<String>) -> Self {
-        Self { room, ..self }
+    pub fn with_room(self, room: Room) -> Self {
+        let full = room.has_keys().then(Vec::new);
+        Self { room: room.tokens, full, ..self }
     }
 
-    /// All that an execution may require: the capabilities of the worker, and room in budgets.
+    /// The executions that require no more than the capabilities of the worker, and the room.
     #[must_use]
-    pub fn offers(&self) -> Vec<String> {
+    pub fn suffices(&self) -> Predicate {
         let capabilities = self.capabilities.iter().map(|capability| requirement(capability));
-        capabilities.chain(self.room.iter().cloned()).collect()
+        let offered: Vec<String> = capabilities.chain(self.room.iter().cloned()).collect();
+        covered(&offered, self.full.as_deref())
     }
 
     /// The time at which a grant that is issued at `at` lapses.

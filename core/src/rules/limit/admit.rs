@@ -3,8 +3,8 @@
 use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
 use crate::rules::key::ExecutionKey;
-use crate::rules::limit::cell::Rate;
-use crate::rules::limit::held::{Holdings, TakenCell};
+use crate::rules::limit::cell::{Cell, Rate};
+use crate::rules::limit::held::Holdings;
 use crate::rules::limit::key::{LimitKey, governing};
 use crate::rules::limit::permits::Permits;
 use crate::rules::limit::read::HeldLimits;
@@ -55,6 +55,16 @@ pub enum Shortage {
     },
 }
 
+impl Shortage {
+    /// The key, as the execution names it.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Permits { key, .. } | Self::Cells { key, .. } => key,
+        }
+    }
+}
+
 impl HeldLimits {
     /// What the execution takes of each of its keys, which counts as taken from then on; nothing of
     /// a key without a limit, and no second permit of a key.
@@ -79,16 +89,16 @@ impl HeldLimits {
 
             if let Some(rate) = Rate::stored(row)? {
                 let last = self.last_cell(text, rate);
-                let Some(cells) = rate.take(asking.weight, last, at) else {
+                let Some(numbers) = rate.take(asking.weight, last, at) else {
                     return Ok(Admission::Full(text.clone()));
                 };
-                let taken = |cell| TakenCell {
+                let cell = |number| Cell {
                     key: key.clone(),
                     rate: rate.to_string(),
-                    cell,
-                    expires_at: rate.expiry(cell),
+                    number,
+                    expires_at: rate.expiry(number),
                 };
-                holdings.cells.extend(cells.into_iter().map(taken));
+                holdings.cells.extend(numbers.into_iter().map(cell));
             }
         }
         self.note(&holdings, asking.execution);
@@ -117,9 +127,9 @@ impl HeldLimits {
         for (key, permit) in &holdings.permits {
             self.permits.entry(key.text.clone()).or_default().insert(*permit, execution);
         }
-        for TakenCell { key, rate, cell, .. } in &holdings.cells {
-            let last = self.last_cells.entry((key.text.clone(), rate.clone())).or_insert(*cell);
-            *last = (*last).max(*cell);
+        for Cell { key, rate, number, .. } in &holdings.cells {
+            let last = self.last_cells.entry((key.text.clone(), rate.clone())).or_insert(*number);
+            *last = (*last).max(*number);
         }
     }
 

@@ -145,29 +145,45 @@ fn bounded(field: &str, value: u64, most: u64) -> Result<(), EngineError> {
     Err(input::invalid(format!("{field}: must be between 1 and {most}, got {value}")))
 }
 
-/// A cell that an execution took.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct CellRow {
+/// A cell that the start of an execution takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cell {
     /// The key.
     pub key: LimitKey,
     /// The rate that numbers it.
     pub rate: String,
     /// Its number.
-    pub cell: i64,
+    pub number: i64,
+    /// The time from which it counts no more.
+    pub expires_at: TimestampMs,
 }
 
-impl CellRow {
-    fn key(&self) -> Vec<(ColumnRef, Expr)> {
+impl Cell {
+    /// The stored cell.
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` for a column of another type.
+    pub fn read(row: &Row) -> Result<Self, EngineError> {
+        let partition = row.read(limit_cell::partition_key)?;
+        Ok(Self {
+            key: LimitKey { partition, text: row.read(limit_cell::limit_key)? },
+            rate: row.read(limit_cell::rate)?,
+            number: row.read(limit_cell::cell)?,
+            expires_at: TimestampMs(row.read(limit_cell::expires_at_ms)?),
+        })
+    }
+
+    fn stored_key(&self) -> Vec<(ColumnRef, Expr)> {
         vec![
             limit_cell::partition_key.with(self.key.partition),
             limit_cell::limit_key.with(self.key.text.clone()),
             limit_cell::rate.with(self.rate.clone()),
-            limit_cell::cell.with(self.cell),
+            limit_cell::cell.with(self.number),
         ]
     }
 
     fn lookup(&self) -> Lookup {
-        lookup(CELL, limit_cell::REF, self.key())
+        lookup(CELL, limit_cell::REF, self.stored_key())
     }
 }
 
@@ -178,7 +194,7 @@ const CELL: &str = "cell";
 #[derive(Clone, Debug)]
 pub struct ForgetCell {
     /// The cell.
-    pub row: CellRow,
+    pub cell: Cell,
 }
 
 impl Decision for ForgetCell {
@@ -189,7 +205,7 @@ impl Decision for ForgetCell {
 
     fn premises(&self, at: TimestampMs) -> Vec<Premise<bool>> {
         let expired = Condition::new(limit_cell::expires_at_ms.at_most(at.0), answer(false));
-        let row = Premise::read(CELL, self.row.lookup());
+        let row = Premise::read(CELL, self.cell.lookup());
         vec![row.or_if_absent(answer(false)).guarded_by(vec![expired])]
     }
 
@@ -203,7 +219,7 @@ impl Decision for ForgetCell {
         _: TimestampMs,
         _: &mut Ctx<'_>,
     ) -> Decided<bool> {
-        Verdict::change([Mutation::delete(limit_cell::REF, self.row.key())], true)
+        Verdict::change([Mutation::delete(limit_cell::REF, self.cell.stored_key())], true)
     }
 }
 

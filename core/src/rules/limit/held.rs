@@ -7,6 +7,7 @@ use crate::model::ids::TimestampMs;
 use crate::plan::value::ColumnType;
 use crate::plan::{Expr, Mutation, OnConflict};
 use crate::rules::key::CORE;
+use crate::rules::limit::cell::Cell;
 use crate::rules::limit::key::{LimitKey, item_number, item_text};
 use crate::rules::suspension::opening::items;
 use crate::schema::execution::exec_core;
@@ -18,20 +19,7 @@ pub struct Holdings {
     /// Permits, each with its number.
     pub permits: Vec<(LimitKey, i64)>,
     /// Cells of rates.
-    pub cells: Vec<TakenCell>,
-}
-
-/// A cell that a claim takes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TakenCell {
-    /// The key.
-    pub key: LimitKey,
-    /// The rate that numbers the cell.
-    pub rate: String,
-    /// Its number.
-    pub cell: i64,
-    /// The time from which it counts no more.
-    pub expires_at: TimestampMs,
+    pub cells: Vec<Cell>,
 }
 
 impl Holdings {
@@ -44,7 +32,7 @@ impl Holdings {
     /// The keys of which it holds something.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         let permits = self.permits.iter().map(|(key, _)| key.text.as_str());
-        permits.chain(self.cells.iter().map(|taken| taken.key.text.as_str()))
+        permits.chain(self.cells.iter().map(|cell| cell.key.text.as_str()))
     }
 
     /// The changes by which the held execution takes them. One that is taken already refuses the
@@ -54,10 +42,10 @@ impl Holdings {
     /// `Validation(InvalidInput)` for a text that cannot be stored.
     pub fn taken(&self, at: TimestampMs) -> Result<[Mutation; 2], EngineError> {
         let permit = |(key, permit): &(LimitKey, i64)| json!({ "partition": key.partition, "key": key.text, "permit": permit });
-        let cell = |taken: &TakenCell| {
-            let TakenCell { key, rate, cell, expires_at } = taken;
+        let cell = |cell: &Cell| {
+            let Cell { key, rate, number, expires_at } = cell;
             json!({
-                "partition": key.partition, "key": key.text, "rate": rate, "cell": cell,
+                "partition": key.partition, "key": key.text, "rate": rate, "cell": number,
                 "expires": expires_at.0,
             })
         };

@@ -5,8 +5,7 @@ use crate::model::error::EngineError;
 use crate::model::ids::TimestampMs;
 use crate::plan::facts::Row;
 use crate::plan::{List, Predicate};
-use crate::rules::limit::cell::CellRow;
-use crate::rules::limit::key::LimitKey;
+use crate::rules::limit::cell::Cell;
 use crate::schema::limit::limit_cell;
 
 impl Due {
@@ -14,12 +13,12 @@ impl Due {
         let due = limit_cell::expires_at_ms;
         let (key, rate, cell) = (limit_cell::limit_key, limit_cell::rate, limit_cell::cell);
         let mut predicate = due.at_most(now.0);
-        if let Some(Overdue { row: DueRow::LimitCell(row), since: Some(since) }) = &self.after {
+        if let Some(Overdue { row: DueRow::LimitCell(last), .. }) = &self.after {
             predicate = predicate.and(Predicate::After(vec![
-                due.with(*since),
-                key.with(row.key.text.clone()),
-                rate.with(row.rate.clone()),
-                cell.with(row.cell),
+                due.with(last.expires_at.0),
+                key.with(last.key.text.clone()),
+                rate.with(last.rate.clone()),
+                cell.with(last.number),
             ]));
         }
         let order = [due.column(), key.column(), rate.column(), cell.column()];
@@ -28,9 +27,7 @@ impl Due {
 }
 
 pub(super) fn cell(row: &Row) -> Result<Overdue, EngineError> {
-    let partition = row.read(limit_cell::partition_key)?;
-    let key = LimitKey { partition, text: row.read(limit_cell::limit_key)? };
-    let (rate, cell) = (row.read(limit_cell::rate)?, row.read(limit_cell::cell)?);
-    let since = Some(row.read(limit_cell::expires_at_ms)?);
-    Ok(Overdue { row: DueRow::LimitCell(CellRow { key, rate, cell }), since })
+    let cell = Cell::read(row)?;
+    let since = Some(cell.expires_at.0);
+    Ok(Overdue { row: DueRow::LimitCell(cell), since })
 }

@@ -5,6 +5,7 @@ use ff_core::backend::stub_handle_fresh;
 use ff_core::types::{AttemptIndex, ExecutionId, LeaseEpoch};
 
 use super::*;
+use crate::group::Leftover;
 
 fn job_with(tags: &[(&str, &str)]) -> Arc<Run> {
     let tags = tags.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -24,8 +25,8 @@ fn job() -> Arc<Run> {
     job_with(&[("app.order-id", "17")])
 }
 
-fn runner(program: &str, arguments: &[&str]) -> CommandRunner {
-    CommandRunner {
+fn process(program: &str, arguments: &[&str]) -> Process {
+    Process {
         program: program.into(),
         arguments: arguments.iter().map(Into::into).collect(),
         max_output: 1_000,
@@ -33,8 +34,23 @@ fn runner(program: &str, arguments: &[&str]) -> CommandRunner {
     }
 }
 
+/// The end of a run without flow and signals.
+async fn ended(process: &Process, run: &Run) -> Ended {
+    let directory = tempfile::tempdir().unwrap();
+    let surroundings = Surroundings::default();
+    let files = RunFiles::make(directory.path(), &surroundings).unwrap();
+    process.run(run, &surroundings, &files, None).await
+}
+
+async fn ending(process: &Process, run: &Run) -> Ending {
+    match ended(process, run).await {
+        Ended::As(ending) => ending,
+        other => panic!("{other:?}"),
+    }
+}
+
 async fn shell(script: &str) -> Ending {
-    runner("sh", &["-c", script]).run(job()).await
+    ending(&process("sh", &["-c", script]), &job()).await
 }
 
 fn failed(message: &str) -> Ending {
@@ -67,14 +83,14 @@ fn what_may_hold_a_password_is_not_passed_on() {
     let mut command = std::process::Command::new("true");
     remove_secrets(&mut command);
     let removed = command.get_envs().filter(|(_, value)| value.is_none());
-    assert!(removed.map(|(name, _)| name).eq(["FF_DATABASE_URL", "FF_SCHEMA"]));
+    assert!(removed.map(|(name, _)| name).eq(["FF_DATABASE_URL", "FF_SCHEMA", "PGPASSWORD"]));
 }
 
 #[tokio::test]
 async fn tags_that_would_share_a_variable_have_none() {
     let job = job_with(&[("a.b", "1"), ("a-b", "2"), ("c", "3")]);
     let script = "printf '%s|%s|%s' \"$FF_TAGS\" \"$FF_TAG_A_B\" \"$FF_TAG_C\"";
-    let ended = runner("sh", &["-c", script]).run(job).await;
+    let ended = ending(&process("sh", &["-c", script]), &job).await;
     assert_eq!(ended, completed(r#"{"a-b":"2","a.b":"1","c":"3"}||3"#));
 }
 
@@ -91,14 +107,14 @@ async fn exit_status_and_last_words_are_the_message() {
 #[tokio::test]
 async fn a_command_that_cannot_be_started_is_no_failure_of_the_job() {
     for program in ["/no/such/program", "/", "/etc/passwd"] {
-        let Ending::Unable(reason) = runner(program, &[]).run(job()).await else { panic!() };
+        let Ending::Unable(reason) = ending(&process(program, &[]), &job()).await else { panic!() };
         assert!(reason.starts_with(&format!("running {program}: ")), "{reason}");
         assert!(find_program(program.as_ref()).is_err());
     }
     assert!(find_program("no-such-program".as_ref()).is_err());
     assert_eq!((find_program("sh".as_ref()), find_program("/bin/sh".as_ref())), (Ok(()), Ok(())));
     // The job is at fault only if it brings more than a command can take.
-    let ended = runner("true", &[]).run(job_with(&[("t", &"x".repeat(3 << 20))])).await;
+    let ended = ending(&process("true", &[]), &job_with(&[("t", &"x".repeat(3 << 20))])).await;
     let Ending::Failed { class: FailureClass::Permanent, .. } = ended else { panic!("{ended:?}") };
 }
 
@@ -133,15 +149,15 @@ async fn all_that_a_command_started_ends_with_it() {
 
     // A dropped run takes its processes with it.
     std::fs::remove_file(&pid).unwrap();
-    let runner =
-        Arc::new(runner("sh", &["-c", &format!("echo $$ > {}; sleep 1000", pid.display())]));
-    let own = Arc::clone(&runner);
-    let run = tokio::spawn(async move { own.run(job()).await });
+    let sleeping = format!("echo $$ > {}; sleep 1000", pid.display());
+    let process = Arc::new(process("sh", &["-c", &sleeping]));
+    let own = Arc::clone(&process);
+    let run = tokio::spawn(async move { ended(&own, &job()).await });
     until("the command runs", alive).await;
 
     run.abort();
     assert!(run.await.unwrap_err().is_cancelled());
-    runner.clean_up(&job()).await;
+    process.endings.wait_for_end(&key(&job())).await;
     assert!(!alive());
 }
 
@@ -156,17 +172,17 @@ async fn a_command_that_is_ended_may_clean_up() {
         begun.display()
     );
 
-    let runner = Arc::new(CommandRunner {
+    let process = Arc::new(Process {
         endings: EndingGroups::new(Duration::from_secs(30), None),
-        ..runner("sh", &["-c", &script])
+        ..process("sh", &["-c", &script])
     });
 
-    let own = Arc::clone(&runner);
-    let run = tokio::spawn(async move { own.run(job()).await });
+    let own = Arc::clone(&process);
+    let run = tokio::spawn(async move { ended(&own, &job()).await });
     until("it has begun", || begun.exists()).await;
     run.abort();
     let _ = run.await;
-    runner.clean_up(&job()).await;
+    process.endings.wait_for_end(&key(&job())).await;
     assert!(cleaned.exists());
 }
 
@@ -176,4 +192,62 @@ async fn a_command_leads_a_session_without_a_terminal() {
     let script = "(: < /dev/tty) 2> /dev/null && echo tty; read -r line < /proc/$$/stat; \
          set -- $line; test $6 = $$ && echo leads";
     assert_eq!(shell(script).await, completed("leads\n"));
+}
+
+#[tokio::test]
+async fn exit_codes_are_a_contract() {
+    let of = |code: u8| async move {
+        let script = format!("echo why >&2; exit {code}");
+        ended(&process("sh", &["-c", &script]), &job()).await
+    };
+    assert_eq!(of(75).await, Ended::Later);
+    assert_eq!(of(79).await, Ended::Suspended);
+    let message = "exit status: 65: why".to_owned();
+    let for_good = Ending::Failed { message, class: FailureClass::Permanent };
+    assert_eq!(of(65).await, Ended::As(for_good));
+    for code in [1, 64, 66, 74, 76, 78, 80, 255] {
+        let message = format!("exit status: {code}: why");
+        assert_eq!(of(code).await, Ended::As(failed(&message)), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_in_the_group_of_its_worker_is_ended_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let (inner, outer) = (directory.path().join("inner"), directory.path().join("outer"));
+    let script = format!(
+        "sleep 1000 > /dev/null 2>&1 & echo $! > {}; echo $$ > {}; wait",
+        inner.display(),
+        outer.display()
+    );
+    let mut process = process("sh", &["-c", &script]);
+    process.endings.grouping = Grouping::OfWorker;
+    let pid = |file: &Path| std::fs::read_to_string(file).unwrap_or_default();
+    let alive = |file: &Path| {
+        let pid = pid(file);
+        !pid.is_empty() && Path::new("/proc").join(pid.trim()).join("fd").exists()
+    };
+
+    let process = Arc::new(process);
+    let own = Arc::clone(&process);
+    let run = tokio::spawn(async move { ended(&own, &job()).await });
+    until("it runs", || alive(&inner) && alive(&outer)).await;
+    run.abort();
+    let _ = run.await;
+    process.endings.wait_for_end(&key(&job())).await;
+    assert!(!alive(&outer) && alive(&inner));
+    std::process::Command::new("kill").arg(pid(&inner).trim()).status().unwrap();
+}
+
+#[tokio::test]
+async fn what_a_command_leaves_running_may_be_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pid");
+    let script = format!("sleep 1000 > /dev/null 2>&1 & echo $! > {}; echo done", file.display());
+    let mut process = process("sh", &["-c", &script]);
+    process.endings.leftover = Leftover::Keep;
+    assert_eq!(ending(&process, &job()).await, completed("done\n"));
+    let pid = std::fs::read_to_string(&file).unwrap();
+    assert!(Path::new("/proc").join(pid.trim()).join("fd").exists());
+    std::process::Command::new("kill").arg(pid.trim()).status().unwrap();
 }

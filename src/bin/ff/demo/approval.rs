@@ -27,7 +27,7 @@ use crate::clock::now;
 use crate::failure::Failure;
 use crate::keys::random_secret;
 use crate::show::print_timeline;
-use crate::tail::frame_line;
+use crate::tail::frame_lines;
 use crate::view::{HistoryView, WaitpointView};
 use crate::waitpoints::{only_one, open_waitpoints, waitpoint_table};
 use flowfabric_sql::worker::{Ending, Run, Runner, Stop, Until, Worker, WorkerConfig};
@@ -275,7 +275,7 @@ impl Demo {
         let (start, end) = (StreamCursor::start(), StreamCursor::end());
         let read = self.engine.read_stream(id, AttemptIndex(0), start, end, 100).await;
         let read = read.map_err(|error| Failure::engine("reading frames", &error))?;
-        Ok(read.frames.iter().map(frame_line).collect())
+        Ok(read.frames.iter().flat_map(frame_lines).collect())
     }
 
     async fn conclude_approval(

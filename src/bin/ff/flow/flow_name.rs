@@ -3,13 +3,11 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use ff_core::contracts::FlowQuery;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::types::FlowId;
 
-use super::ls::PAGE;
 use crate::failure::Failure;
-use crate::ids::{DIGITS_MIN, Digits, only};
+use crate::ids::{DIGITS_MIN, Digits, only, search};
 
 /// A flow by its id, or by the first digits of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,28 +31,15 @@ impl FromStr for FlowName {
 }
 
 impl FlowName {
-    /// Finds the one flow with this name. For digits, it reads through all flows.
+    /// Finds the one flow with this name.
     pub(crate) async fn find(self, engine: &Arc<dyn EngineBackend>) -> Result<FlowId, Failure> {
-        let digits = match self {
-            Self::InFull(id) => return Ok(id),
-            Self::Prefix(digits) => digits,
-        };
-
-        let mut query = FlowQuery::new(PAGE);
-        let mut found = Vec::new();
-
-        loop {
-            let page = engine.list_flows_by(query.clone()).await;
-            let page = page.map_err(|error| Failure::engine("looking for the flow", &error))?;
-            let ids = page.flows.into_iter().map(|flow| flow.flow_id);
-            found.extend(ids.filter(|id| digits.is_prefix_of(id.0)).map(|id| (id.to_string(), id)));
-
-            if page.next_cursor.is_none() {
-                break;
+        match self {
+            Self::InFull(id) => Ok(id),
+            Self::Prefix(digits) => {
+                let found = search::flows(engine, &digits).await?;
+                only(&digits, "flow", found, ToString::to_string)
             }
-            query.after = page.next_cursor;
         }
-        Ok(only(&digits, "flow", found, |(text, _)| text)?.1)
     }
 }
 

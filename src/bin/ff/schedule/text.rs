@@ -6,7 +6,7 @@ use ff_core::types::TimestampMs;
 use jiff::Timestamp;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
-use crate::clock::{span, time};
+use crate::clock::span;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::table::{Column, Table};
@@ -102,7 +102,7 @@ pub(super) fn preview(
     let zone = TimeZoneDatabase::bundled().get(&spec.time_zone).unwrap_or(TimeZone::UTC);
     let mut table = Table::new([
         Column::whole("tick", 0),
-        Column::whole("UTC", 1),
+        Column::whole(output.zone().header(), 1),
         Column::whole("submitted", 2),
     ]);
     for tick in ticks {
@@ -111,7 +111,7 @@ pub(super) fn preview(
         let jitter = tick.due_at.0.saturating_sub(tick.tick_at.0);
         table.row([
             local.unwrap_or_else(|_| tick.tick_at.to_string()),
-            time(tick.tick_at),
+            output.zone().format(tick.tick_at),
             if jitter == 0 { "at once".into() } else { format!("{} later", span(jitter)) },
         ]);
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use ff_core::contracts::{
-    AttemptRecord, CancellationSummary, ExecutionInfo, ExecutionRow, ExecutionSnapshot,
-    ExecutionTimeline, FailureSummary, LeaseSummary, Outbox, TimelineEvent,
+    AttemptRecord, CancellationSummary, ExecutionRow, ExecutionTimeline, Explanation,
+    FailureSummary, LeaseSummary, Outbox, TimelineEvent,
 };
 use ff_core::state::{AttemptOutcome, FailureClass, LeaseCause, PublicState, StateVector};
 use ff_core::types::{
@@ -13,6 +13,9 @@ use ff_core::types::{
 use serde::Serialize;
 use serde_json::Value as Json;
 
+use super::explain::ReasonView;
+use crate::next;
+use crate::show::Known;
 use flowfabric_sql::flow::NODE_TAG;
 
 /// A row of `ls` and `flow show`.
@@ -62,6 +65,7 @@ impl<'a> From<&'a ExecutionRow> for RowView<'a> {
 #[derive(Debug, Serialize)]
 pub(crate) struct ExecutionView<'a> {
     execution: FactsView<'a>,
+    next: NextView<'a>,
     lease: Option<LeaseView<'a>>,
     #[serde(flatten)]
     history: HistoryView<'a>,
@@ -85,7 +89,7 @@ struct FactsView<'a> {
     started_at_ms: Option<i64>,
     ended_at_ms: Option<i64>,
     changed_at_ms: TimestampMs,
-    failure: Option<FailureView<'a>>,
+    failure: Option<LastFailureView<'a>>,
     cancellation: Option<CancellationView<'a>>,
     tags: &'a BTreeMap<String, String>,
 }
@@ -100,6 +104,47 @@ struct FailureView<'a> {
 impl<'a> From<&'a FailureSummary> for FailureView<'a> {
     fn from(failure: &'a FailureSummary) -> Self {
         Self { message: &failure.message, class: failure.class }
+    }
+}
+
+/// The failure of the attempt that failed last, and the worker that ran it.
+#[derive(Debug, Serialize)]
+struct LastFailureView<'a> {
+    #[serde(flatten)]
+    failure: FailureView<'a>,
+    attempt_index: Option<AttemptIndex>,
+    worker_id: Option<&'a WorkerId>,
+    worker_instance_id: Option<&'a WorkerInstanceId>,
+}
+
+impl<'a> LastFailureView<'a> {
+    fn new(failure: &'a FailureSummary, attempt: Option<&'a AttemptRecord>) -> Self {
+        Self {
+            failure: failure.into(),
+            attempt_index: attempt.map(|attempt| attempt.attempt_index),
+            worker_id: attempt.and_then(|attempt| attempt.worker_id.as_ref()),
+            worker_instance_id: attempt.and_then(|attempt| attempt.worker_instance_id.as_ref()),
+        }
+    }
+}
+
+/// The next event: none any more, an attempt at a time, or what the execution waits for.
+#[derive(Debug, Serialize)]
+struct NextView<'a> {
+    is_final: bool,
+    next_attempt_at_ms: Option<TimestampMs>,
+    waits_for: Vec<ReasonView<'a>>,
+}
+
+impl<'a> From<&'a Explanation> for NextView<'a> {
+    fn from(explanation: &'a Explanation) -> Self {
+        let waits = explanation.reasons.iter().filter(|reason| next::holds_up(reason));
+        let id = &explanation.execution_id;
+        Self {
+            is_final: next::is_final(explanation),
+            next_attempt_at_ms: next::next_attempt_at(explanation),
+            waits_for: waits.map(|reason| ReasonView::new(reason, id)).collect(),
+        }
     }
 }
 
@@ -138,12 +183,9 @@ impl<'a> From<&'a LeaseSummary> for LeaseView<'a> {
     }
 }
 
-impl<'a> ExecutionView<'a> {
-    pub(crate) fn new(
-        info: &'a ExecutionInfo,
-        snapshot: &'a ExecutionSnapshot,
-        timeline: &'a ExecutionTimeline,
-    ) -> Self {
+impl<'a> From<&'a Known> for ExecutionView<'a> {
+    fn from(known: &'a Known) -> Self {
+        let Known { info, snapshot, timeline, explanation } = known;
         let ms = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
         let execution = FactsView {
             execution_id: &info.execution_id,
@@ -162,13 +204,16 @@ impl<'a> ExecutionView<'a> {
             started_at_ms: ms(&info.started_at),
             ended_at_ms: ms(&info.completed_at),
             changed_at_ms: snapshot.last_mutation_at,
-            failure: snapshot.last_failure.as_ref().map(FailureView::from),
+            failure: snapshot
+                .last_failure
+                .as_ref()
+                .map(|failure| LastFailureView::new(failure, known.failed_attempt())),
             cancellation: snapshot.cancellation.as_ref().map(CancellationView::from),
             tags: &snapshot.tags,
         };
 
         let lease = snapshot.current_lease.as_ref().map(LeaseView::from);
-        Self { execution, lease, history: timeline.into() }
+        Self { execution, next: explanation.into(), lease, history: timeline.into() }
     }
 }
 

@@ -17,22 +17,27 @@ pub(crate) struct ExplanationView<'a> {
 
 /// A reason and what ends it.
 #[derive(Debug, Serialize)]
-struct ReasonView<'a> {
+pub(super) struct ReasonView<'a> {
     #[serde(flatten)]
     reason: &'a NotRunning,
     remedy: Remedy,
 }
 
+impl<'a> ReasonView<'a> {
+    pub(super) fn new(reason: &'a NotRunning, id: &ExecutionId) -> Self {
+        ReasonView { reason, remedy: reason.remedy(id) }
+    }
+}
+
 impl<'a> From<&'a Explanation> for ExplanationView<'a> {
     fn from(explanation: &'a Explanation) -> Self {
         let id = &explanation.execution_id;
-        let view = |reason: &'a NotRunning| ReasonView { reason, remedy: reason.remedy(id) };
         Self {
             execution_id: id,
             lane_id: &explanation.lane_id,
             public_state: explanation.public_state,
             at_ms: explanation.at_ms,
-            reasons: explanation.reasons.iter().map(view).collect(),
+            reasons: explanation.reasons.iter().map(|reason| ReasonView::new(reason, id)).collect(),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::*;
 use crate::output::OnClosed;
 
 fn defaults() -> Defaults {
-    Defaults { lane: "default".into(), namespace: "default".into() }
+    Defaults { lane: "default".into(), namespace: "default".into(), traceparent: None }
 }
 
 /// The fate of a line that is sent.
@@ -84,7 +84,7 @@ fn submission(fates: &[LineFate]) -> (Arc<Fake>, Submission) {
 
     let submission = Submission {
         engine: Arc::clone(&fake) as _,
-        output: Output::new(true, false, OnClosed::GoOn),
+        output: Output::new(true, None, OnClosed::GoOn),
         defaults: defaults(),
         progress: ProgressBar::hidden(),
         input: "in.jsonl".to_owned(),

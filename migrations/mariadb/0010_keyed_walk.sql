@@ -275,6 +275,7 @@ CREATE TABLE IF NOT EXISTS "ff_exec_core" (
     "last_changed_at_ms" bigint NOT NULL DEFAULT 0,
     "has_waitpoints" boolean NOT NULL DEFAULT TRUE,
     "has_reservations" boolean NOT NULL DEFAULT FALSE,
+    "ff_exec_core_keyed_idx" boolean GENERATED ALWAYS AS ((CASE WHEN ("lifecycle_phase" IN ('submitted', 'runnable', 'pending', 'eligible', 'blocked') AND "eligibility_state" IN ('eligible_now', 'pending_claim') AND (JSON_VALID("required_capabilities") AND ((CASE WHEN (JSON_TYPE(JSON_EXTRACT("required_capabilities", '$[0]')) <> 'NULL') THEN JSON_UNQUOTE(JSON_EXTRACT("required_capabilities", '$[0]')) END) COLLATE utf8mb4_nopad_bin) < ' ')) THEN TRUE END)) STORED,
     "is_claimable" boolean GENERATED ALWAYS AS ((CASE WHEN ("lifecycle_phase" IN ('submitted', 'runnable', 'pending', 'eligible', 'blocked') AND "eligibility_state" IN ('eligible_now', 'pending_claim')) THEN TRUE END)) STORED,
     "is_delayed" boolean GENERATED ALWAYS AS ((CASE WHEN ("lifecycle_phase" IN ('runnable', 'pending', 'eligible', 'blocked') AND "eligibility_state" = 'not_eligible_until_time') THEN TRUE END)) STORED,
     "has_live_deadline" boolean GENERATED ALWAYS AS ((CASE WHEN ("deadline_at_ms" IS NOT NULL AND "terminal_at_ms" IS NULL) THEN TRUE END)) STORED,
@@ -290,6 +291,9 @@ CREATE INDEX IF NOT EXISTS "ff_exec_core_claim_idx" ON "ff_exec_core" ("is_claim
 
 -- statement
 CREATE INDEX IF NOT EXISTS "ff_exec_core_claim_idx_lists" ON "ff_exec_core" ("is_claimable", "lane_id", "required_capabilities_key");
+
+-- statement
+CREATE INDEX IF NOT EXISTS "ff_exec_core_keyed_idx" ON "ff_exec_core" ("ff_exec_core_keyed_idx", "lane_id", "priority" DESC, "claimable_since_ms", "created_at_ms", "execution_id");
 
 -- statement
 CREATE INDEX IF NOT EXISTS "ff_exec_core_delayed_idx" ON "ff_exec_core" ("is_delayed", "eligible_at_ms");
@@ -891,4 +895,4 @@ CREATE INDEX IF NOT EXISTS "ff_worker_registry_event_at_idx" ON "ff_worker_regis
 INSERT INTO "ff_partition_config" ("singleton_lock", "num_flow_partitions", "num_budget_partitions", "num_quota_partitions", "ff_version") VALUES (TRUE, 256, 32, 32, '0.1.0') ON DUPLICATE KEY UPDATE "singleton_lock" = "singleton_lock";
 
 -- statement
-INSERT INTO "ff_migration_annotation" ("version", "name", "applied_at_ms", "backward_compatible") VALUES (9, '0009_steps', CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(3)) DIV 1000 AS SIGNED), FALSE) ON DUPLICATE KEY UPDATE "version" = "version";
+INSERT INTO "ff_migration_annotation" ("version", "name", "applied_at_ms", "backward_compatible") VALUES (10, '0010_keyed_walk', CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(3)) DIV 1000 AS SIGNED), FALSE) ON DUPLICATE KEY UPDATE "version" = "version";

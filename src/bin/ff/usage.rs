@@ -1,0 +1,34 @@
+//! The end of a command line that asks for help, or that is not understood.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use super::exit::Exit;
+use super::failure::Failure;
+use super::shown::Shown;
+
+/// Reports the end of parsing: help and version on stdout, wrong usage on stderr, in JSON if asked
+/// for.
+pub(super) fn report(error: &clap::Error) -> ExitCode {
+    // The line was not understood, so --json is looked for by hand; after `--` it is a command's.
+    if error.use_stderr()
+        && std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json")
+    {
+        let text = error.to_string();
+        // After the first blank line come hints for people.
+        let text = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+        Failure::usage(text).report(true);
+        return ExitCode::from(Exit::Wrong.code());
+    }
+
+    if !error.use_stderr() {
+        // Nothing can be done about a closed terminal.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+
+    for line in error.to_string().lines() {
+        let _ = writeln!(io::stderr(), "{}", Shown::from(line));
+    }
+    ExitCode::from(Exit::Wrong.code())
+}
