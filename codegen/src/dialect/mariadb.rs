@@ -421,8 +421,12 @@ fn keep_count(count: &CountText) -> Vec<String> {
     let add = |values: &[String], sign: &str| {
         let same = by.iter().zip(values).map(|(column, value)| format!("{column} = {value}"));
         let (same, values) = (same.collect::<Vec<_>>().join(" AND "), values.join(", "));
+        // The row is found without a lock: to lock an entry of the index, the server would look at
+        // each version of the row that the transaction has made.
         format!(
-            "    UPDATE {table} SET {n} = {n} {sign} 1 WHERE {same} ORDER BY {number} LIMIT 1;\n    \
+            "    SET counted = (SELECT {number} FROM {table} WHERE {same} \
+             ORDER BY {number} LIMIT 1);\n    \
+             UPDATE {table} SET {n} = {n} {sign} 1 WHERE {number} = counted;\n    \
              IF ROW_COUNT() = 0 THEN\n        \
              INSERT INTO {table} ({columns}, {n}) VALUES ({values}, 0 {sign} 1);\n    \
              END IF;\n"
@@ -450,7 +454,8 @@ fn keep_count(count: &CountText) -> Vec<String> {
     for (event, body) in events {
         let name = quoted(&format!("{into}_{}", event.to_lowercase()));
         statements.push(format!(
-            "CREATE OR REPLACE TRIGGER {name} AFTER {event} ON {of} FOR EACH ROW\nBEGIN\n{body}END;"
+            "CREATE OR REPLACE TRIGGER {name} AFTER {event} ON {of} FOR EACH ROW\nBEGIN\n    \
+             DECLARE counted bigint;\n{body}END;"
         ));
     }
     statements.extend(count.recount());

@@ -41,10 +41,10 @@ async fn executions_are_submitted_worked_off_and_explained_on_mariadb() {
     assert!(out(&["migrate"]).starts_with("applied "));
     assert!(on(&mysql, &["migrate"]).out.starts_with("up to date"));
 
-    assert_eq!(out(&["submit", "in.jsonl"]), "1 executions: 1 created, 0 duplicate, 0 failed\n");
+    assert_eq!(out(&["submit", "in.jsonl"]), "1 execution: 1 created, 0 duplicate, 0 failed\n");
     assert_eq!(
         on(&mysql, &["submit", "in.jsonl"]).out,
-        "1 executions: 0 created, 1 duplicate, 0 failed\n"
+        "1 execution: 0 created, 1 duplicate, 0 failed\n"
     );
     assert!(out(&["stats"]).contains("waiting"));
     assert!(out(&["explain", ONE]).contains("default"));
