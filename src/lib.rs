@@ -95,6 +95,8 @@ pub mod worker;
 
 pub use ff_core as core;
 
+#[cfg(feature = "mariadb")]
+pub use ff_backend_mariadb as mariadb;
 #[cfg(feature = "memory")]
 pub use ff_backend_memory as memory;
 #[cfg(feature = "postgres")]

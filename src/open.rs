@@ -12,13 +12,14 @@ use ff_core::engine_error::StoreError;
 pub use ff_core::contracts::Opening;
 
 /// The schemes that [`open`] knows, as messages list them.
-const KNOWN: &str = "sqlite:PATH, file:PATH, postgres://…, memory:";
+const KNOWN: &str = "sqlite:PATH, file:PATH, postgres://…, mariadb://…, memory:";
 
 /// Opens the database at `url` with the default options, and migrates it to the current schema.
 ///
 /// - `sqlite:PATH`, `file:PATH`: a SQLite file, created if missing; `sqlite::memory:` is private to
 ///   the engine that opens it. In PATH, `%23` stands for `#`, `%3F` for `?`, `%25` for `%`;
 /// - `postgres://…`, `postgresql://…`: a Postgres database;
+/// - `mariadb://…`, `mysql://…`: a MariaDB database;
 /// - `memory:`: tables in this process's memory, gone with the engine.
 ///
 /// A part of the URL that would have no effect is refused.
@@ -41,8 +42,8 @@ pub struct OpenOptions {
 /// Options that only some backends have. A value for a backend that would ignore it is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tuning {
-    /// Postgres: the most connections, 10 by default. SQLite: the connections that read, 4 by
-    /// default.
+    /// Postgres: the most connections, 10 by default. SQLite and MariaDB: the connections that
+    /// read, 4 and 10 by default.
     pub connections: Option<u32>,
     /// Postgres: prepares every statement anew, for a pooler that does not track named ones.
     pub unnamed_statements: bool,
@@ -61,8 +62,9 @@ impl Tuning {
     /// The first given option that the backend does not have.
     fn unknown_to(&self, scheme: Scheme) -> Option<&'static str> {
         let (postgres, sqlite) = (scheme == Scheme::Postgres, scheme == Scheme::Sqlite);
+        let pools = postgres || sqlite || scheme == Scheme::MariaDb;
         let options = [
-            ("connections", self.connections.is_some(), postgres || sqlite),
+            ("connections", self.connections.is_some(), pools),
             ("unnamed statements", self.unnamed_statements, postgres),
             ("no session parameters", self.no_session_parameters, postgres),
             ("no notify", self.no_notify, postgres),
@@ -148,6 +150,7 @@ impl OpenOptions {
         match scheme {
             Scheme::Sqlite => self.open_sqlite(url).await,
             Scheme::Postgres => self.open_postgres(url).await,
+            Scheme::MariaDb => self.open_mariadb(url).await,
             Scheme::Memory => open_memory(url),
         }
     }
@@ -182,6 +185,25 @@ impl OpenOptions {
     #[cfg(not(feature = "sqlite"))]
     async fn open_sqlite(&self, _: &str) -> Result<Arc<dyn EngineBackend>, OpenError> {
         Err(OpenError::NotCompiledIn { scheme: Scheme::Sqlite })
+    }
+
+    #[cfg(feature = "mariadb")]
+    async fn open_mariadb(&self, url: &str) -> Result<Arc<dyn EngineBackend>, OpenError> {
+        use ff_backend_mariadb::{MariaDbBackend, MariaDbOptions};
+
+        let mut options = MariaDbOptions::new(url).opening(self.opening);
+        if let Some(connections) = self.tuning.connections {
+            options = options.max_connections(connections);
+        }
+        match MariaDbBackend::open(options).await {
+            Ok(backend) => Ok(backend),
+            Err(source) => Err(OpenError::MariaDb { source }),
+        }
+    }
+
+    #[cfg(not(feature = "mariadb"))]
+    async fn open_mariadb(&self, _: &str) -> Result<Arc<dyn EngineBackend>, OpenError> {
+        Err(OpenError::NotCompiledIn { scheme: Scheme::MariaDb })
     }
 
     #[cfg(feature = "postgres")]
@@ -263,6 +285,8 @@ pub enum Scheme {
     Sqlite,
     /// A Postgres database.
     Postgres,
+    /// A MariaDB database.
+    MariaDb,
     /// Tables in memory.
     Memory,
 }
@@ -276,6 +300,7 @@ impl Scheme {
         match url.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase()).as_deref() {
             Some("sqlite" | "file") => Ok(Self::Sqlite),
             Some("postgres" | "postgresql") => Ok(Self::Postgres),
+            Some("mariadb" | "mysql") => Ok(Self::MariaDb),
             Some("memory") => Ok(Self::Memory),
             // Text before a slash is part of a path, not a scheme. Nor may a password be repeated.
             Some(other) if !other.is_empty() && !other.contains(['/', '@', '\\', '.']) => {
@@ -291,6 +316,7 @@ impl Scheme {
         match self {
             Self::Sqlite => "sqlite",
             Self::Postgres => "postgres",
+            Self::MariaDb => "mariadb",
             Self::Memory => "memory",
         }
     }
@@ -348,6 +374,13 @@ pub enum OpenError {
         /// The error that SQLite returned.
         source: ff_backend_sqlite::SqliteError,
     },
+    /// MariaDB refused or could not be reached, or its tables do not fit.
+    #[cfg(feature = "mariadb")]
+    #[error("{source}")]
+    MariaDb {
+        /// The error that MariaDB returned.
+        source: ff_backend_mariadb::MariaDbError,
+    },
     /// The name of a Postgres schema is not one, or its tables cannot be adopted.
     #[cfg(feature = "postgres")]
     #[error("{source}")]
@@ -382,6 +415,8 @@ mod tests {
             ("file:///var/ff.db?mode=rwc", Scheme::Sqlite),
             ("postgres://me@db/ff", Scheme::Postgres),
             ("postgresql://db", Scheme::Postgres),
+            ("mariadb://me@db/ff", Scheme::MariaDb),
+            ("mysql://db/ff", Scheme::MariaDb),
             ("memory:", Scheme::Memory),
         ] {
             assert_eq!(Scheme::of(url).unwrap(), scheme, "{url}");
@@ -393,9 +428,9 @@ mod tests {
             assert!(matches!(error, OpenError::NoScheme) || unknown, "{bare}: {error}");
         }
         assert_eq!(
-            Scheme::of("mysql://db").unwrap_err().to_string(),
-            "unknown database scheme \"mysql\": expected one of sqlite:PATH, file:PATH, \
-             postgres://…, memory:"
+            Scheme::of("oracle://db").unwrap_err().to_string(),
+            "unknown database scheme \"oracle\": expected one of sqlite:PATH, file:PATH, \
+             postgres://…, mariadb://…, memory:"
         );
     }
 

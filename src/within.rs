@@ -18,7 +18,7 @@ pub trait InTransaction: Send {
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for an engine on another kind of database. A transaction on
-    /// another database of the kind is refused by the first operation.
+    /// another database of the kind is refused by the first operation. `Unavailable` on MariaDB.
     fn within<'t>(&'t mut self, engine: &dyn EngineBackend) -> Result<Within<'t>, EngineError>;
 }
 
@@ -37,6 +37,15 @@ impl InTransaction for ff_backend_sqlite::sqlx::Transaction<'_, ff_backend_sqlit
     fn within<'t>(&'t mut self, engine: &dyn EngineBackend) -> Result<Within<'t>, EngineError> {
         let backend = engine.as_any().downcast_ref::<ff_backend_sqlite::SqliteBackend>();
         backend.map(|backend| backend.within(self)).ok_or_else(|| not_on("SQLite"))
+    }
+}
+
+#[cfg(feature = "mariadb")]
+impl InTransaction for ff_backend_mariadb::sqlx::Transaction<'_, ff_backend_mariadb::sqlx::MySql> {
+    fn within<'t>(&'t mut self, _: &dyn EngineBackend) -> Result<Within<'t>, EngineError> {
+        // The engine's statements need settings of the session that would change the meaning of
+        // the caller's own.
+        Err(EngineError::Unavailable { op: "mariadb: operations in a transaction of the caller" })
     }
 }
 

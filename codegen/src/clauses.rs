@@ -87,7 +87,7 @@ pub(crate) fn add_on_conflict(
 
     match on_conflict {
         OnConflict::Refuse => Ok(()),
-        OnConflict::Ignore => dialect.ignore_existing(insert),
+        OnConflict::Ignore => dialect.ignore_existing(insert, table.key),
         OnConflict::Update(set) => {
             dialect.update_existing(insert, table.key, set.iter().map(value).collect())
         }

@@ -14,7 +14,7 @@ pub(crate) use count::{count_statements, counts_into, counts_of};
 use ff_core::schema::{ColumnRef, TABLES, Table, admin};
 pub(crate) use rebuild::rebuild_statements;
 
-use sea_query::{Expr, OnConflict, Query};
+use sea_query::{Expr, Query};
 
 use crate::dialect::{Dialect, RowNumbering};
 use crate::migrations;
@@ -64,7 +64,7 @@ pub fn without_counts(
             trees.extend((0..count).map(|child| (None, table::child_tree(table, child, count))));
         }
     }
-    trees.extend(seeds(dialect).map(|tree| (None, tree)));
+    trees.extend(seeds(dialect)?.map(|tree| (None, tree)));
 
     let mut statements: Vec<_> = trees
         .into_iter()
@@ -199,14 +199,22 @@ pub(crate) fn numbers_rows(dialect: &dyn Dialect, table: &Table) -> bool {
 
 /// The rows of the first migration: shard counts, and the annotation of the migration itself. It is
 /// not backward compatible, since older binaries know no schema at all.
-fn seeds(dialect: &dyn Dialect) -> [Tree; 2] {
+fn seeds(dialect: &dyn Dialect) -> Result<[Tree; 2], RenderError> {
+    Ok([config(dialect)?, annotation(dialect, 1, migrations::GENESIS_NAME, false)?])
+}
+
+/// The statement that adds the shard counts of a new database.
+pub(crate) fn config_text(dialect: &dyn Dialect) -> Result<String, RenderError> {
+    Ok(statement_text(dialect, None, config(dialect)?))
+}
+
+fn config(dialect: &dyn Dialect) -> Result<Tree, RenderError> {
     let [flows, budgets, quotas] = SHARDS.map(number);
-    let config = seed(
+    seed(
+        dialect,
         &admin::partition_config::TABLE,
         [Expr::Constant(true.into()), flows, budgets, quotas, constant(GENESIS_RELEASE)],
-    );
-
-    [config, annotation(dialect, 1, migrations::GENESIS_NAME, false)]
+    )
 }
 
 /// The statement that adds the annotation of a migration.
@@ -215,12 +223,18 @@ pub(crate) fn annotation_text(
     version: u32,
     name: &str,
     backward_compatible: bool,
-) -> String {
-    statement_text(dialect, None, annotation(dialect, version, name, backward_compatible))
+) -> Result<String, RenderError> {
+    Ok(statement_text(dialect, None, annotation(dialect, version, name, backward_compatible)?))
 }
 
-fn annotation(dialect: &dyn Dialect, version: u32, name: &str, backward_compatible: bool) -> Tree {
+fn annotation(
+    dialect: &dyn Dialect,
+    version: u32,
+    name: &str,
+    backward_compatible: bool,
+) -> Result<Tree, RenderError> {
     seed(
+        dialect,
         &admin::migration_annotation::TABLE,
         [
             Expr::Constant(version.into()),
@@ -235,14 +249,18 @@ fn number(number: i32) -> Expr {
     Expr::Constant(number.into())
 }
 
-fn seed<const N: usize>(table: &Table, row: [Expr; N]) -> Tree {
+fn seed<const N: usize>(
+    dialect: &dyn Dialect,
+    table: &Table,
+    row: [Expr; N],
+) -> Result<Tree, RenderError> {
     let mut insert = Query::insert();
     insert
         .into_table(table.name)
         .columns(table.columns.iter().map(|column| column.name))
-        .values_panic(row)
-        .on_conflict(OnConflict::new().do_nothing().to_owned());
-    Tree::Insert(insert)
+        .values_panic(row);
+    dialect.ignore_existing(&mut insert, table.key)?;
+    Ok(Tree::Insert(insert))
 }
 
 /// Puts each entry of the first parenthesised list of a `CREATE TABLE` on a line of its own, for

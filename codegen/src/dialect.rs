@@ -3,6 +3,7 @@
 //! To add a database, write one file of answers. There are no default answers: a missing one does
 //! not compile, and "cannot" is a [`RenderError`], never a dropped clause.
 
+mod mariadb;
 mod postgres;
 mod sqlite;
 
@@ -11,6 +12,8 @@ use ff_core::plan::value::ColumnType;
 use ff_core::schema::ColumnRef;
 use sea_query::{Expr, FunctionCall, InsertStatement, SelectStatement, TableCreateStatement};
 
+pub use mariadb::MariaDb;
+pub(crate) use mariadb::MariaDbQueryBuilder;
 pub use postgres::Postgres;
 pub use sqlite::Sqlite;
 
@@ -92,6 +95,19 @@ pub enum Grammar {
     Postgres,
     /// That of SQLite.
     Sqlite,
+    /// That of MariaDB.
+    MariaDb,
+}
+
+/// The way in which the best rows of each of several lists are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListSearch {
+    /// A select in `FROM` reads the rows to its left.
+    Lateral,
+    /// A select in a condition reads them, and has an order and a limit.
+    InCondition,
+    /// A select of one value reads them, so each row leads to the next.
+    RowByRow,
 }
 
 /// The questions that a dialect answers.
@@ -112,7 +128,22 @@ pub trait Dialect: Send + Sync {
     ///
     /// # Errors
     /// `Unsupported` where the database has no such insert.
-    fn ignore_existing(&self, insert: &mut InsertStatement) -> Result<(), RenderError>;
+    fn ignore_existing(
+        &self,
+        insert: &mut InsertStatement,
+        key: &[ColumnRef],
+    ) -> Result<(), RenderError>;
+
+    /// Has an insert in a script write nothing, or violate the key, where a row has its key
+    /// already.
+    ///
+    /// # Errors
+    /// `Unsupported` where the database has no such insert.
+    fn refuse_existing(
+        &self,
+        insert: &mut InsertStatement,
+        key: &[ColumnRef],
+    ) -> Result<(), RenderError>;
 
     /// Has an insert change the row that has its key already: these columns to these values.
     ///
@@ -187,11 +218,15 @@ pub trait Dialect: Send + Sync {
     /// keep the list itself.
     fn list_key(&self, list: Expr) -> Option<Expr>;
 
+    /// The column that the database keeps for that, where an index holds columns only: its name,
+    /// its type and its value.
+    fn kept_list_key(&self, column: ColumnRef) -> Option<(String, &'static str, Expr)>;
+
     /// A key that no list's key is below.
     fn least_list_key(&self) -> Expr;
 
-    /// Whether a select in `FROM` may read the rows to its left.
-    fn has_lateral(&self) -> bool;
+    /// The way in which the best rows of each of several lists are found.
+    fn list_search(&self) -> ListSearch;
 
     /// A function that yields the elements of `list` as rows with a column `value`. The list is the
     /// text of a JSON array, as bytes.
@@ -205,6 +240,10 @@ pub trait Dialect: Send + Sync {
     /// join and discard all rows but one.
     fn fences_lookups(&self) -> bool;
 
+    /// The condition that the columns, as one tuple, come after the values, said so that an index
+    /// over the columns leads there.
+    fn comes_after(&self, columns: Vec<Expr>, values: Vec<Expr>) -> Expr;
+
     /// Locks the rows that the select finds.
     ///
     /// # Errors
@@ -215,13 +254,28 @@ pub trait Dialect: Send + Sync {
     /// is not the default.
     fn column_type(&self, ty: ColumnType) -> &'static str;
 
+    /// The type of a stored column that the primary key or an index holds.
+    fn key_type(&self, ty: ColumnType) -> &'static str;
+
     /// True if `ALTER TABLE` replaces a check, adds a column with any default, and can be repeated.
     /// Otherwise a migration rebuilds the table, and runs in one transaction.
     fn alters_tables(&self) -> bool;
 
+    /// The actions of `ALTER TABLE` that replace the primary key by one of these columns.
+    fn primary_key_change(&self, table: &str, columns: &str) -> [String; 2];
+
+    /// The repeatable statement that drops an index.
+    fn drop_index(&self, table: &str, index: &str) -> String;
+
     /// True if the flags of a table are stored, and partial indexes name them. It pays where an
     /// update that changes no column of an index leaves the indexes alone.
     fn stores_flags(&self) -> bool;
+
+    /// True if an index may hold some rows only. Otherwise it begins with the flag of those rows.
+    fn has_partial_indexes(&self) -> bool;
+
+    /// The condition that a stored flag is set, said so that an index over it is used.
+    fn flag_is_set(&self, flag: Expr) -> Expr;
 
     /// The storage parameters of a table with rows that are changed soon and often, as the database
     /// writes them; none where it has no such parameters.
@@ -240,6 +294,9 @@ pub trait Dialect: Send + Sync {
     /// The number of the current transaction, which is assigned by the call if need be; 0 where
     /// writers take turns.
     fn transaction_id(&self) -> Expr;
+
+    /// The quotient of two integers that are not negative, without its fraction.
+    fn whole_quotient(&self, value: Expr, divisor: i64) -> Expr;
 
     /// An empty list, as the text of a column's default.
     fn empty_list(&self) -> &'static str;

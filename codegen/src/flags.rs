@@ -2,12 +2,15 @@
 //!
 //! Where a dialect stores the flags of a table, a partial index names the flag and not its
 //! condition. So every search states the flag, too, for the database to prove that the index
-//! applies.
+//! applies. Where there are no partial indexes, every condition of one needs a flag. A condition
+//! that has none in the schema gets one with the name of its index.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
+use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Path, Predicate};
-use ff_core::schema::{ColumnRef, Flag, Table};
+use ff_core::schema::{Column, ColumnRef, Default as Absent, Flag, Index, TABLES, Table};
 
 use crate::dialect::Dialect;
 
@@ -19,7 +22,7 @@ pub(crate) fn flagged<'a>(
 ) -> Cow<'a, Predicate> {
     let mut found = Cow::Borrowed(predicate);
     if dialect.stores_flags() {
-        for Flag { column, condition } in table.flags {
+        for Flag { column, condition } in stored_flags(dialect, table) {
             if let Some(rest) = without(&found, &condition()) {
                 found = Cow::Owned(rest.and(Predicate::NotNull(*column)));
             }
@@ -27,6 +30,59 @@ pub(crate) fn flagged<'a>(
     }
 
     found
+}
+
+/// The flags of the conditions of indexes that have none in the schema.
+static OF_INDEXES: LazyLock<Vec<Flag>> = LazyLock::new(|| {
+    let of_table =
+        |table: &&'static Table| table.indexes.iter().filter_map(|index| flag_of(table, index));
+    TABLES.iter().flat_map(of_table).collect()
+});
+
+/// The flags of a table that the dialect stores.
+pub(crate) fn stored_flags(
+    dialect: &dyn Dialect,
+    table: &Table,
+) -> impl Iterator<Item = &'static Flag> + use<> {
+    let flags: &[Flag] = if dialect.stores_flags() { table.flags } else { &[] };
+    let own: &[Flag] = if dialect.has_partial_indexes() { &[] } else { &OF_INDEXES };
+    let name = table.name;
+    // The condition of an index may say more than a flag of the schema, and comes first.
+    own.iter().filter(move |flag| flag.column.table == name).chain(flags)
+}
+
+/// True if the column is a flag.
+pub(crate) fn is_flag(column: ColumnRef) -> bool {
+    let in_schema =
+        || TABLES.iter().flat_map(|table| table.flags).any(|flag| flag.column == column);
+    column.ty == ColumnType::Bool
+        && (in_schema() || OF_INDEXES.iter().any(|flag| flag.column == column))
+}
+
+/// The flag of an index, if its condition says more than that its columns are present, and has no
+/// flag in the schema.
+fn flag_of(table: &'static Table, index: &Index) -> Option<Flag> {
+    let condition = index.only?;
+    let only = condition();
+    let is_indexed = |part: &Predicate| {
+        index.columns.iter().any(|(column, _)| *part == Predicate::NotNull(*column))
+    };
+    let is_known = table.flags.iter().any(|flag| (flag.condition)() == only);
+    if is_known || parts(&only).iter().all(is_indexed) {
+        return None;
+    }
+
+    // One for each index of the schema, as long as the program runs.
+    let column = Column {
+        table: table.name,
+        name: index.name,
+        doc: "TRUE while the index holds the row.",
+        ty: ColumnType::Bool,
+        nullable: true,
+        spellings: Vec::new,
+        default: Absent::Required,
+    };
+    Some(Flag { column: ColumnRef(Box::leak(Box::new(column))), condition })
 }
 
 /// The rest of the predicate without the condition; `None` if it does not imply the condition.

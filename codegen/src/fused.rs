@@ -355,7 +355,7 @@ impl Renderer<'_> {
     fn gate(&mut self, gate: &Mutation) -> Result<String, RenderError> {
         let table = gate.table();
         let mut insert = self.insert(gate, "input")?;
-        self.dialect.ignore_existing(&mut insert)?;
+        self.dialect.ignore_existing(&mut insert, table.key)?;
 
         // The key joins an inserted row to its item, even if the plan reports nothing of it.
         let mut returning = reads::returned_columns(self.plan, gate);

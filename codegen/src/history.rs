@@ -17,7 +17,7 @@ pub use description::{Description, TableDescription};
 pub use difference::{Difference, DifferenceError, Refusal, difference};
 
 use crate::ddl;
-use crate::dialect::{Dialect, Postgres, Sqlite};
+use crate::dialect::{Dialect, MariaDb, Postgres, Sqlite};
 use crate::migrations::SEPARATOR;
 use crate::statement::RenderError;
 
@@ -27,7 +27,7 @@ const RECORD: &str = "migrations/schema.json";
 /// The list of migrations that binaries are compiled with.
 const LIST: &str = "codegen/src/migrations/known.rs";
 
-const DIALECTS: [&dyn Dialect; 2] = [&Postgres, &Sqlite];
+const DIALECTS: [&dyn Dialect; 3] = [&Postgres, &Sqlite, &MariaDb];
 
 /// The migrations of a working tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +37,8 @@ struct Record {
     schema: BTreeMap<String, Description>,
 }
 
-/// One migration, which has a file for each dialect.
+/// One migration, which has a file for each dialect that there was. The first file of a dialect
+/// that came later makes the whole schema.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct MigrationRecord {
     /// File stem.
@@ -131,27 +132,40 @@ pub fn generate(root: &Path, name: Option<&str>) -> Result<Vec<String>, HistoryE
     refuse_faults(record.file_faults(root)?)?;
 
     let version = record.migrations.len() + 1;
-    let mut found = Vec::new();
+    let (mut found, mut late) = (Vec::new(), Vec::new());
     for dialect in DIALECTS {
-        let old = record.schema.get(dialect.name()).cloned().unwrap_or_default();
+        let old = record.schema.get(dialect.name()).cloned();
+        let is_late = old.is_none() && !record.migrations.is_empty();
         let new = Description::current(dialect)?;
-        let difference = difference(dialect, &old, &new)
+        let mut difference = difference(dialect, &old.unwrap_or_default(), &new)
             .map_err(|refusals| HistoryError::ByHand { refusals, version })?;
         record.schema.insert(dialect.name().to_owned(), new);
-        found.push((dialect, difference));
+        if is_late {
+            difference.statements.push(ddl::config_text(dialect)?);
+            difference.backward_compatible = false;
+            late.push((dialect, difference));
+        } else {
+            found.push((dialect, difference));
+        }
     }
 
-    let mut written = Vec::new();
     let subject = found.iter().find_map(|(_, difference)| difference.subject.clone());
     if let Some(subject) = subject {
         let name = format!("{version:04}_{}", check_name(name.unwrap_or(&subject))?);
-        let mut sha256 = BTreeMap::new();
-        for (dialect, difference) in &found {
-            let content = content(*dialect, version, &name, difference);
-            sha256.insert(dialect.name().to_owned(), checksum(content.as_bytes()));
-            written.push((path_of(*dialect, &name), content));
+        record.migrations.push(MigrationRecord { name, sha256: BTreeMap::new() });
+    } else {
+        found.clear();
+    }
+
+    // A dialect that comes late begins with the newest migration.
+    let mut written = Vec::new();
+    let version = record.migrations.len();
+    if let Some(newest) = record.migrations.last_mut() {
+        for (dialect, difference) in found.iter().chain(&late) {
+            let content = content(*dialect, version, &newest.name, difference)?;
+            newest.sha256.insert(dialect.name().to_owned(), checksum(content.as_bytes()));
+            written.push((path_of(*dialect, &newest.name), content));
         }
-        record.migrations.push(MigrationRecord { name, sha256 });
     }
 
     record.write(root, written)
@@ -224,7 +238,9 @@ impl Record {
 
         for (path, content) in &files {
             let path = root.join(path);
-            std::fs::write(&path, content).map_err(|source| HistoryError::File { path, source })?;
+            let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+            let written = made.and_then(|()| std::fs::write(&path, content));
+            written.map_err(|source| HistoryError::File { path, source })?;
         }
         Ok(files.into_iter().map(|(path, _)| path).collect())
     }
@@ -232,7 +248,8 @@ impl Record {
     fn file_faults(&self, root: &Path) -> Result<Vec<Fault>, HistoryError> {
         let mut faults = Vec::new();
         for dialect in DIALECTS {
-            for recorded in &self.migrations {
+            let files = self.migrations.iter().filter(|recorded| recorded.is_of(dialect));
+            for recorded in files.clone() {
                 let path = path_of(dialect, &recorded.name);
                 if !root.join(&path).exists() {
                     faults.push(Fault::Missing(path));
@@ -246,7 +263,7 @@ impl Record {
             }
 
             for name in names(root, dialect)? {
-                if self.migrations.iter().all(|recorded| recorded.name != name) {
+                if files.clone().all(|recorded| recorded.name != name) {
                     faults.push(Fault::Unrecorded(path_of(dialect, &name)));
                 }
             }
@@ -259,21 +276,38 @@ impl Record {
     fn list(&self) -> String {
         let mut list = String::from(
             "//! Every migration, in order. Generated by ff-codegen from `migrations/schema.json`; \
-             do not edit.\n//! Refresh with: `cargo run -p ff-codegen -- gen`\n\nmigrations! {\n",
+             do not edit.\n//! Refresh with: `cargo run -p ff-codegen -- gen`\n",
         );
-        for (version, recorded) in (1..).zip(&self.migrations) {
-            list.push_str(&format!("    {version} {:?},\n", recorded.name));
+        for dialect in DIALECTS {
+            let name = dialect.name();
+            list.push_str(&format!("\nmigrations! {{\n    {} {name:?}\n", name.to_uppercase()));
+            for (version, recorded) in (1..).zip(&self.migrations) {
+                if recorded.is_of(dialect) {
+                    list.push_str(&format!("    {version} {:?},\n", recorded.name));
+                }
+            }
+            list.push_str("}\n");
         }
-
-        list.push_str("}\n");
         list
     }
 }
 
+impl MigrationRecord {
+    /// True if there is a file of it in the dialect.
+    fn is_of(&self, dialect: &dyn Dialect) -> bool {
+        self.sha256.contains_key(dialect.name())
+    }
+}
+
 /// The text of a migration file.
-fn content(dialect: &dyn Dialect, version: usize, name: &str, difference: &Difference) -> String {
+fn content(
+    dialect: &dyn Dialect,
+    version: usize,
+    name: &str,
+    difference: &Difference,
+) -> Result<String, RenderError> {
     let version = u32::try_from(version).unwrap_or(u32::MAX);
-    let annotation = ddl::annotation_text(dialect, version, name, difference.backward_compatible);
+    let annotation = ddl::annotation_text(dialect, version, name, difference.backward_compatible)?;
 
     let mut content = String::from(
         "-- Written by ff-codegen from a change of the tables in core/src/schema. Do not edit: a \
@@ -282,7 +316,7 @@ fn content(dialect: &dyn Dialect, version: usize, name: &str, difference: &Diffe
     for statement in difference.statements.iter().chain([&annotation]) {
         content.push_str(&format!("\n{SEPARATOR}\n{statement}\n"));
     }
-    content
+    Ok(content)
 }
 
 fn refuse_faults(faults: Vec<Fault>) -> Result<(), HistoryError> {
@@ -304,6 +338,9 @@ fn names(root: &Path, dialect: &dyn Dialect) -> Result<Vec<String>, HistoryError
     let failed = |source| HistoryError::File { path: path.clone(), source };
 
     let mut names = Vec::new();
+    if !path.exists() {
+        return Ok(names);
+    }
     for entry in std::fs::read_dir(&path).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
         names.extend(name.strip_suffix(".sql").map(str::to_owned));

@@ -50,6 +50,15 @@ pub mod postgres {
         ) AS numbered ORDER BY used::numeric / last DESC, name LIMIT 5";
 }
 
+/// Statements for MariaDB.
+pub mod mariadb {
+    /// The tables of the database that have used most of their numbers: name, used.
+    pub const SEQUENCES: &str = "\
+        SELECT table_name, CAST(auto_increment - 1 AS SIGNED) FROM information_schema.tables \
+        WHERE table_schema = DATABASE() AND auto_increment IS NOT NULL \
+        ORDER BY auto_increment DESC, table_name LIMIT 5";
+}
+
 /// Statements for SQLite.
 pub mod sqlite {
     /// The tables that have used most of their numbers: name, used.

@@ -13,12 +13,16 @@ use sea_query::{
     UnionType, WithClause,
 };
 
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, ListSearch};
 use crate::scalar::{Covering, Operands, Scalars};
 use crate::writer::limit_to_one;
 
 /// The lists that there are, and whether each is covered.
 pub(crate) const KNOWN: &str = "known";
+
+mod row_by_row;
+
+pub(crate) use row_by_row::BestFirst;
 
 const KEY: &str = "key";
 const COVERED: &str = "covered";
@@ -59,6 +63,9 @@ impl<'a> ByList<'a> {
     /// `WITH RECURSIVE known (key, covered)`. It begins below every list; on Postgres that is the
     /// empty one, which is always covered, and so costs no look of its own.
     pub(crate) fn known<S: Operands>(&self, dialect: &dyn Dialect, operands: &mut S) -> WithClause {
+        if dialect.list_search() == ListSearch::RowByRow {
+            return self.known_of_distinct(dialect, operands);
+        }
         let mut lists = Query::select();
         lists.expr_as(dialect.least_list_key(), KEY).expr_as(Expr::cust("TRUE"), COVERED);
         lists.union(UnionType::All, self.next(dialect, operands));
@@ -74,7 +81,7 @@ impl<'a> ByList<'a> {
     fn next<S: Operands>(&self, dialect: &dyn Dialect, operands: &mut S) -> SelectStatement {
         let mut step = Query::select();
         step.from(KNOWN);
-        if dialect.has_lateral() {
+        if dialect.list_search() == ListSearch::Lateral {
             let mut next = self.first_behind(dialect, operands, "next");
             next.expr_as(self.key(dialect, "next"), KEY);
             next.expr_as(self.is_covered(dialect, operands, "next"), COVERED);
@@ -130,10 +137,17 @@ impl<'a> ByList<'a> {
     pub(crate) fn only_best(
         &self,
         dialect: &dyn Dialect,
+        known: &mut WithClause,
         select: &mut SelectStatement,
         mut best: SelectStatement,
         alias: &'static str,
+        best_first: BestFirst<'_>,
     ) {
+        if dialect.list_search() == ListSearch::RowByRow {
+            known.cte(self.row_by_row(dialect, &best, alias, best_first));
+            self.join_found(select);
+            return;
+        }
         best.and_where(self.key(dialect, alias).eq(Expr::col((KNOWN, KEY))));
         best.columns(self.table.key.iter().map(|column| (alias, column.name)));
         select.from(KNOWN).cross_join(self.table.name);

@@ -26,32 +26,24 @@ pub struct Migration {
     pub sql: &'static str,
 }
 
-/// Declares the migrations of each dialect. Their files bear the same names.
+/// Declares the migrations of a dialect. The files of all dialects bear the same names.
 macro_rules! migrations {
-    ($($version:literal $name:literal,)+) => {
-        use super::Migration;
-
-        /// The migrations of Postgres, in order.
-        pub const POSTGRES: &[Migration] = &[$(migrations!(@one "postgres" $version $name)),+];
-
-        /// The migrations of SQLite, in order.
-        pub const SQLITE: &[Migration] = &[$(migrations!(@one "sqlite" $version $name)),+];
-    };
-    (@one $dialect:literal $version:literal $name:literal) => {
-        Migration {
+    ($list:ident $dialect:literal $($version:literal $name:literal,)+) => {
+        #[doc = concat!("The migrations of ", $dialect, ", in order.")]
+        pub const $list: &[super::Migration] = &[$(super::Migration {
             version: $version,
             name: $name,
             sql: include_str!(concat!(
                 "../../../migrations/", $dialect, "/", $name, ".sql"
             )),
-        }
+        }),+];
     };
 }
 
 mod known;
 mod partitioned;
 
-pub use known::{POSTGRES, SQLITE};
+pub use known::{MARIADB, POSTGRES, SQLITE};
 pub use partitioned::partitioned;
 
 impl Migration {
@@ -151,7 +143,7 @@ mod tests {
     /// The first line of an archive says which schema its lines are of.
     #[test]
     fn the_last_migration_is_the_version_of_the_schema() {
-        for migrations in [POSTGRES, SQLITE] {
+        for migrations in [POSTGRES, SQLITE, MARIADB] {
             let last = migrations.last().map(|migration| migration.version);
             assert_eq!(last, Some(ff_core::schema::VERSION));
         }

@@ -10,9 +10,9 @@ use sea_query::{
 
 use crate::audit;
 use crate::clauses::{held_value, order};
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, ListSearch};
 use crate::flags::flagged;
-use crate::lists::{ByList, KNOWN};
+use crate::lists::{BestFirst, ByList, KNOWN};
 use crate::scalar::{Operands, Scalars};
 use crate::statement::{Bind, BindSource, RenderError, Statement};
 use crate::writer::{self, Tree, fence, limit_by, placeholder};
@@ -261,9 +261,10 @@ fn list_by_list(
     [each, limit]: [usize; 2],
 ) -> (SelectStatement, WithClause) {
     let table = read.table.name;
-    let alias = if dialect.has_lateral() { table } else { "best" };
+    let lateral = dialect.list_search() == ListSearch::Lateral;
+    let alias = if lateral { table } else { "best" };
     let mut operands = Direct { dialect };
-    let known = by_list.known(dialect, &mut operands);
+    let mut known = by_list.known(dialect, &mut operands);
     let mut scalars = Scalars { dialect, operands: &mut operands, subject: Some(alias) };
     let mut best = Query::select();
     best.from_as(table, alias).cond_where(scalars.predicate(predicate));
@@ -276,12 +277,13 @@ fn list_by_list(
         }
         limit_by(rows, limit);
     }
-    if dialect.has_lateral() {
+    if lateral {
         best.column((alias, Asterisk));
         by_list.each(dialect, &mut select, KNOWN, best, alias);
         select.and_where(ByList::covered());
     } else {
-        by_list.only_best(dialect, &mut select, best, alias);
+        let order = BestFirst { order: &read.order, limit: each };
+        by_list.only_best(dialect, &mut known, &mut select, best, alias, order);
     }
     (select, known)
 }

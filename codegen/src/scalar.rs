@@ -9,6 +9,7 @@ use ff_core::schema::ColumnRef;
 use sea_query::{Alias, BinOper, CaseStatement, Condition, Expr, ExprTrait, Func};
 
 use crate::dialect::Dialect;
+use crate::flags::is_flag;
 use crate::writer::constant;
 
 /// The source of the values of a statement.
@@ -144,7 +145,14 @@ impl<S: Operands> Scalars<'_, S> {
                 Condition::all().add(self.dialect.json_contains(document, members))
             }
             Predicate::Null(column) => Condition::all().add(self.column(*column).is_null()),
-            Predicate::NotNull(column) => Condition::all().add(self.column(*column).is_not_null()),
+            Predicate::NotNull(column) => {
+                let stored = self.column(*column);
+                Condition::all().add(if is_flag(*column) {
+                    self.dialect.flag_is_set(stored)
+                } else {
+                    stored.is_not_null()
+                })
+            }
             Predicate::Covered(column, by) => {
                 Condition::all().add(self.covered(*column, Covering::Named(by)))
             }
@@ -162,7 +170,7 @@ impl<S: Operands> Scalars<'_, S> {
                     pairs.iter().map(|(column, _)| self.column(*column)).collect();
                 let values: Vec<Expr> =
                     pairs.iter().map(|(column, expr)| self.expr(expr, column.ty)).collect();
-                Condition::all().add(Expr::tuple(columns).gt(Expr::tuple(values)))
+                Condition::all().add(self.dialect.comes_after(columns, values))
             }
         }
     }

@@ -7,7 +7,7 @@ mod pick;
 
 use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Expr as Scalar, Guard, Mutation, Name, OnConflict, Path, Plan, Return, Shape};
-use ff_core::schema::ColumnRef;
+use ff_core::schema::{ColumnRef, TableRef};
 use sea_query::{
     Alias, Condition, Expr, ExprTrait, InsertStatement, Query, SelectStatement, UpdateStatement,
 };
@@ -40,7 +40,7 @@ pub fn script(dialect: &dyn Dialect, shape: &Shape) -> Result<Script, RenderErro
 
     for mutation in &plan.mutations {
         let steps = if plan.per_picked_row(mutation) { &mut each } else { &mut once };
-        steps.push(write(dialect, plan, mutation)?);
+        steps.extend(write(dialect, plan, mutation)?);
     }
 
     let returns = plan.returns.iter().map(|item| match item {
@@ -165,10 +165,46 @@ fn write(
     dialect: &dyn Dialect,
     plan: &Plan,
     mutation: &Mutation,
+) -> Result<Vec<ScriptStep>, RenderError> {
+    let returned = reads::returned_columns(plan, mutation);
+    let kind = reads::write_kind(mutation);
+    if let Mutation::Update { table, target, .. } = mutation
+        && !dialect.returns_from(kind)
+        && !returned.is_empty()
+    {
+        let write = write_returning(dialect, plan, mutation, &[])?;
+        return Ok(vec![write, read_back(dialect, plan, *table, target, &returned)]);
+    }
+    Ok(vec![write_returning(dialect, plan, mutation, &returned)?])
+}
+
+/// Reads the columns of rows that an update has written, where the update cannot return them.
+fn read_back(
+    dialect: &dyn Dialect,
+    plan: &Plan,
+    table: TableRef,
+    target: &[(ColumnRef, Scalar)],
+    returned: &[ColumnRef],
+) -> ScriptStep {
+    let mut operands = Binds { dialect, plan, binds: Vec::new() };
+    let mut scalars = Scalars { dialect, operands: &mut operands, subject: None };
+    let mut select = Query::select();
+    select.from(table.name).cond_where(scalars.has_key(target));
+
+    let holds: Vec<Path> = returned.iter().map(|column| Path::column(*column)).collect();
+    let yields = select_held(dialect, &mut select, &holds);
+    let statement = Statement::new(dialect, &Tree::Select(select), operands.binds, yields);
+    ScriptStep::Write { statement, must_write: false, holds }
+}
+
+fn write_returning(
+    dialect: &dyn Dialect,
+    plan: &Plan,
+    mutation: &Mutation,
+    returned: &[ColumnRef],
 ) -> Result<ScriptStep, RenderError> {
     let mut operands = Binds { dialect, plan, binds: Vec::new() };
-    let returned = reads::returned_columns(plan, mutation);
-    let returning = returning(dialect, reads::write_kind(mutation), &returned)?;
+    let returning = returning(dialect, reads::write_kind(mutation), returned)?;
     let mut must_write = false;
     let mut scalars = Scalars { dialect, operands: &mut operands, subject: None };
 
@@ -182,10 +218,10 @@ fn write(
                 .map_err(|error| unsupported(dialect, &error))?;
             insert.into_table(table.name);
 
-            // A refusing insert ignores the conflict too; the executor checks that it wrote a row.
+            // The executor checks that a refusing insert wrote a row.
             must_write = *on_conflict == OnConflict::Refuse;
             if must_write {
-                dialect.ignore_existing(&mut insert)?;
+                dialect.refuse_existing(&mut insert, table.key)?;
             } else {
                 add_on_conflict(dialect, &mut insert, *table, on_conflict)?;
             }

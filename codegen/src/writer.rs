@@ -15,7 +15,7 @@ use sea_query::{
     TableCreateStatement, UpdateStatement, Value, WithQuery,
 };
 
-use crate::dialect::{Dialect, Grammar, Placeholders};
+use crate::dialect::{Dialect, Grammar, MariaDbQueryBuilder, Placeholders};
 
 /// A statement tree.
 pub(crate) enum Tree {
@@ -95,12 +95,13 @@ pub(crate) fn plain(grammar: Grammar, tree: &Tree) -> String {
 /// The text of a tree, with its placeholders set apart.
 pub(crate) fn text(grammar: Grammar, tree: &Tree) -> Text {
     match grammar {
-        Grammar::Postgres => write_tree(tree, PostgresQueryBuilder),
-        Grammar::Sqlite => write_tree(tree, SqliteQueryBuilder),
+        Grammar::Postgres => write_tree(tree, PostgresQueryBuilder, PostgresQueryBuilder),
+        Grammar::Sqlite => write_tree(tree, SqliteQueryBuilder, SqliteQueryBuilder),
+        Grammar::MariaDb => write_tree(tree, MariaDbQueryBuilder, PostgresQueryBuilder),
     }
 }
 
-fn write_tree<B: QueryBuilder + SchemaBuilder>(tree: &Tree, builder: B) -> Text {
+fn write_tree(tree: &Tree, builder: impl QueryBuilder, schema: impl SchemaBuilder) -> Text {
     let mut text = Text { sql: String::with_capacity(1024), marks: Vec::new() };
     match tree {
         Tree::Select(select) => select.build_collect_into(builder, &mut text),
@@ -108,8 +109,8 @@ fn write_tree<B: QueryBuilder + SchemaBuilder>(tree: &Tree, builder: B) -> Text 
         Tree::Update(update) => update.build_collect_into(builder, &mut text),
         Tree::Delete(delete) => delete.build_collect_into(builder, &mut text),
         Tree::With(with) => with.build_collect_into(builder, &mut text),
-        Tree::CreateTable(create) => text.sql = create.build(builder),
-        Tree::CreateIndex(create) => text.sql = create.build(builder),
+        Tree::CreateTable(create) => text.sql = create.build(schema),
+        Tree::CreateIndex(create) => text.sql = create.build(schema),
     }
 
     text

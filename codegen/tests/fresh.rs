@@ -4,9 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ff_codegen::history::{self, Fault, HistoryError};
-use ff_codegen::migrations::{POSTGRES, SQLITE};
+use ff_codegen::migrations::{MARIADB, POSTGRES, SQLITE};
 use serde_json::Value as Json;
 use tempfile::TempDir;
+
+const DIALECTS: [&str; 3] = ["postgres", "sqlite", "mariadb"];
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -26,7 +28,7 @@ impl Copy {
         fs::create_dir_all(copy.path("codegen/src/migrations")).unwrap();
         let mut files =
             vec!["migrations/schema.json".into(), "codegen/src/migrations/known.rs".into()];
-        for (dialect, known) in [("postgres", POSTGRES), ("sqlite", SQLITE)] {
+        for (dialect, known) in [("postgres", POSTGRES), ("sqlite", SQLITE), ("mariadb", MARIADB)] {
             fs::create_dir_all(copy.path(&format!("migrations/{dialect}"))).unwrap();
             let names = known.iter().map(|migration| migration.name);
             files.extend(names.map(|name| format!("migrations/{dialect}/{name}.sql")));
@@ -53,7 +55,7 @@ impl Copy {
     fn record(&self, table: &str, change: impl Fn(&mut Json)) {
         let path = self.path("migrations/schema.json");
         let mut record: Json = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        for dialect in ["postgres", "sqlite"] {
+        for dialect in DIALECTS {
             change(&mut record["schema"][dialect][table]);
         }
         fs::write(&path, record.to_string()).unwrap();
@@ -84,14 +86,14 @@ fn a_change_of_the_schema_without_a_migration_is_found_and_written() {
     let copy = Copy::new();
     assert_eq!(copy.generate(None).unwrap(), Vec::<String>::new());
     copy.record("ff_attempt", |table| drop(table["columns"].as_array_mut().unwrap().pop()));
-    let unwritten = ["postgres", "sqlite"].map(|dialect| Fault::Unwritten(dialect.into()));
+    let unwritten = DIALECTS.map(|dialect| Fault::Unwritten(dialect.into()));
     assert_eq!(copy.faults(), unwritten);
 
     assert!(matches!(copy.generate(Some("../x")), Err(HistoryError::Name(_))));
-    let files = ["postgres", "sqlite"]
-        .map(|dialect| format!("migrations/{dialect}/{}.sql", next("failure_class")));
+    let files =
+        DIALECTS.map(|dialect| format!("migrations/{dialect}/{}.sql", next("failure_class")));
     let written = copy.generate(Some("failure_class")).unwrap();
-    assert_eq!(&written[..2], files);
+    assert_eq!(&written[..DIALECTS.len()], files);
     assert_eq!(copy.faults(), []);
     assert_eq!(copy.generate(None).unwrap(), Vec::<String>::new());
 
@@ -118,7 +120,32 @@ fn what_is_written_by_hand_is_recorded_for_every_dialect_or_not_at_all() {
     fs::write(copy.path(&file("postgres")), "\n-- statement\nSELECT 1;\n").unwrap();
     assert!(copy.faults().contains(&Fault::Unrecorded(file("postgres"))));
     assert!(matches!(history::accept(copy.0.path()), Err(HistoryError::File { .. })));
-    fs::write(copy.path(&file("sqlite")), "\n-- statement\nSELECT 1;\n").unwrap();
+    for dialect in ["sqlite", "mariadb"] {
+        fs::write(copy.path(&file(dialect)), "\n-- statement\nSELECT 1;\n").unwrap();
+    }
     history::accept(copy.0.path()).unwrap();
+    assert_eq!(copy.faults(), []);
+}
+
+#[test]
+fn a_dialect_that_comes_late_begins_with_the_newest_migration() {
+    let copy = Copy::new();
+    let newest = format!("migrations/mariadb/{}.sql", MARIADB[MARIADB.len() - 1].name);
+    let was = fs::read_to_string(copy.path(&newest)).unwrap();
+    let path = copy.path("migrations/schema.json");
+    let mut record: Json = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    record["schema"].as_object_mut().unwrap().remove("mariadb");
+    for migration in record["migrations"].as_array_mut().unwrap() {
+        migration["sha256"].as_object_mut().unwrap().remove("mariadb");
+    }
+    fs::write(&path, record.to_string()).unwrap();
+    for known in MARIADB {
+        fs::remove_file(copy.path(&format!("migrations/mariadb/{}.sql", known.name))).unwrap();
+    }
+
+    let written = copy.generate(None).unwrap();
+    assert_eq!(written[0], newest);
+    let is = fs::read_to_string(copy.path(&newest)).unwrap();
+    assert!(MARIADB.len() != 1 || is == was);
     assert_eq!(copy.faults(), []);
 }

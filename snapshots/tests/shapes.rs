@@ -6,8 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use ff_catalogue::client::client_calls;
 use ff_catalogue::{Call, Sample, samples};
-use ff_codegen::{Dialect, Postgres, RenderError, ScriptStep, Sqlite};
+use ff_codegen::{Dialect, MariaDb, Postgres, RenderError, ScriptStep, Sqlite};
 use sqlformat::{FormatOptions, QueryParams};
+
+const DIALECTS: [&dyn Dialect; 3] = [&Postgres, &Sqlite, &MariaDb];
 
 /// The statements that a sample becomes in a dialect.
 fn statements(dialect: &dyn Dialect, call: &Call) -> Result<Vec<String>, RenderError> {
@@ -99,7 +101,7 @@ fn every_operation_is_reviewed() {
             };
 
             page.push_str(&format!("=== {heading} ===\n{call}\n"));
-            for dialect in [&Postgres as &dyn Dialect, &Sqlite] {
+            for dialect in DIALECTS {
                 page.push_str(&format!("\n--- {} ---\n", dialect.name()));
                 page.push_str(&show(&mut shown, dialect, &heading, call));
                 page.push('\n');
@@ -131,7 +133,7 @@ fn no_snapshot_outlives_its_operation() {
 #[test]
 fn no_value_is_ever_written_into_a_text() {
     for sample in samples() {
-        for dialect in [&Postgres as &dyn Dialect, &Sqlite] {
+        for dialect in DIALECTS {
             for sql in statements(dialect, &sample.call).expect("every sample renders") {
                 for value in ["renderer-1", "render-invoice", "printer on fire", "1700000"] {
                     assert!(!sql.contains(value), "{}: {value} in {sql}", sample.operation);
@@ -184,6 +186,31 @@ fn a_commit_that_waits_for_no_lock_sends_the_same_statement_but_for_the_wait() {
         differ += usize::from(waits.beside_locks.is_some());
     }
     assert!(0 < differ);
+}
+
+#[tokio::test]
+#[ignore = "needs FF_MARIADB_TEST_URL"]
+async fn every_statement_prepares_on_mariadb() {
+    use sqlx::{Connection, Executor, MySqlConnection};
+    let url = std::env::var("FF_MARIADB_TEST_URL")
+        .expect("FF_MARIADB_TEST_URL names a MariaDB to test on; scripts/test starts one");
+    let name = format!("ff_shapes_{}", uuid::Uuid::new_v4().simple());
+    let mut connection = MySqlConnection::connect(&url).await.expect("MariaDB answers");
+    let create = format!("CREATE DATABASE {name}; USE {name}; {}", MariaDb::SESSION);
+    connection.execute(sqlx::AssertSqlSafe(create)).await.expect("creates its database");
+    ff_backend_mariadb::migrate::migrate(&mut connection).await.expect("migrates");
+
+    let mut failures = Vec::new();
+    for (name, call) in calls() {
+        for sql in statements(&MariaDb, &call).expect("every sample renders") {
+            let text = sqlx::AssertSqlSafe(sql.clone());
+            let prepared = connection.prepare(sqlx::SqlSafeStr::into_sql_str(text)).await;
+            failures.extend(prepared.err().map(|error| format!("{name}: {error}\n{sql}")));
+        }
+    }
+    let drop_database = sqlx::AssertSqlSafe(format!("DROP DATABASE {name}"));
+    connection.execute(drop_database).await.expect("drops its database");
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
-//! The four databases under test, each fresh, on a clock that the test turns.
+//! The databases under test, each fresh, on a clock that the test turns.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use ff_backend_mariadb::MariaDbBackend;
 use ff_backend_memory::MemoryBackend;
 use ff_backend_postgres::migrate::{MigrateOptions, SchemaName, migrate};
 use ff_backend_postgres::{PgPool, PostgresBackend, PostgresOptions};
@@ -14,6 +15,7 @@ use ff_core::engine::Executor;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::types::TimestampMs;
 use futures_util::future::BoxFuture;
+use sqlx::mysql::MySqlPool;
 use sqlx::{AssertSqlSafe, Executor as _};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
@@ -22,6 +24,7 @@ use crate::plain::PlainSql;
 use crate::shapes;
 
 mod copies;
+mod mariadb;
 
 /// When every test begins.
 pub(crate) const START: i64 = 1_700_000_000_000;
@@ -66,6 +69,7 @@ enum Leftover {
     Directory(tempfile::TempDir),
     Schema(PgPool, SchemaName),
     Database(copies::Copy),
+    MariaDb(mariadb::Database, MySqlPool),
 }
 
 /// A case, as a value: one copy of what runs it is compiled, not one per test.
@@ -113,6 +117,7 @@ impl Bench {
             Leftover::Nothing => Arc::clone(&self.backend),
             Leftover::Directory(directory) => self.another_sqlite(directory).await,
             Leftover::Schema(..) | Leftover::Database(_) => self.another_postgres().await,
+            Leftover::MariaDb(database, _) => self.another_mariadb(database).await,
         }
     }
 
@@ -123,6 +128,7 @@ impl Bench {
             (Leftover::Nothing, _) => panic!("the database is within its backend"),
             (Leftover::Directory(directory), _) => self.another_sqlite(directory).await,
             (Leftover::Schema(..) | Leftover::Database(_), _) => self.another_postgres().await,
+            (Leftover::MariaDb(database, _), _) => self.another_mariadb(database).await,
         }
     }
 
@@ -138,10 +144,16 @@ impl Bench {
         let (url, schema) = match &self.leftover {
             Leftover::Schema(_, schema) => (postgres_url(), schema.clone()),
             Leftover::Database(copy) => (copy.url(), copies::schema()),
-            Leftover::Nothing | Leftover::Directory(_) => panic!("the database is no Postgres"),
+            Leftover::Nothing | Leftover::Directory(_) | Leftover::MariaDb(..) => {
+                panic!("the database is no Postgres")
+            }
         };
         let options = PostgresOptions::new(url).schema(schema).clock(self.clock.reader());
         PostgresBackend::open(options).await.unwrap()
+    }
+
+    async fn another_mariadb(&self, database: &mariadb::Database) -> Arc<MariaDbBackend> {
+        database.open(database.options().clock(self.clock.reader())).await
     }
 
     pub(crate) async fn tear_down(self) {
@@ -153,6 +165,7 @@ impl Bench {
             Leftover::Directory(directory) => directory.close().unwrap(),
             Leftover::Schema(pool, schema) => drop_schema(&pool, &schema).await,
             Leftover::Database(copy) => copy.remove().await,
+            Leftover::MariaDb(database, pool) => database.free(&pool).await,
         }
     }
 }
@@ -260,6 +273,21 @@ async fn postgres_opened(options: PostgresOptions, leftover: Leftover) -> Bench 
     Bench { backend, plain, clock, tag: BackendTag::Postgres, asked: None, leftover }
 }
 
+/// The server of FF_MARIADB_TEST_URL.
+pub(crate) fn mariadb_url() -> String {
+    mariadb::url()
+}
+
+pub(crate) async fn mariadb() -> Bench {
+    let clock = TestClock::new();
+    let database = mariadb::Database::take().await;
+    let backend = database.open(database.options().clock(clock.reader())).await;
+    let pool = backend.pool().clone();
+    let plain = PlainSql::MariaDb(pool.clone());
+    let leftover = Leftover::MariaDb(database, pool);
+    Bench { backend, plain, clock, tag: BackendTag::MariaDb, asked: None, leftover }
+}
+
 /// A database that no engine has opened yet, for rows by hand.
 pub(crate) fn by_hand(plain: PlainSql, tag: BackendTag) -> Bench {
     let backend = Arc::new(MemoryBackend::new());
@@ -322,6 +350,12 @@ macro_rules! conformance {
             #[test]
             fn postgres() {
                 crate::backends::run(crate::backends::postgres_copy(), case);
+            }
+
+            #[test]
+            #[ignore = "needs FF_MARIADB_TEST_URL"]
+            fn mariadb() {
+                crate::backends::run(crate::backends::mariadb(), case);
             }
         }
     )+};

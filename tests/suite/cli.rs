@@ -14,6 +14,7 @@ mod fleet;
 mod flow;
 pub(crate) mod guide;
 mod json;
+mod mariadb;
 mod money;
 mod opening;
 mod operator;

@@ -1,7 +1,7 @@
 //! Random histories come to the same outcomes and leave the same rows, in memory, on SQLite in a
-//! file and on Postgres.
+//! file and on Postgres; on MariaDB, too, where FF_MARIADB_TEST_URL names a server.
 //!
-//! A history is drawn step by step from its seed. Every step is done on all three, under the same
+//! A history is drawn step by step from its seed. Every step is done on all of them, under the same
 //! clock, and its outcomes are compared; the rows are compared every few steps and at the end.
 //! `FF_HISTORIES=500` tries more, `FF_SEED=17` one alone, both together that many from there on.
 
@@ -175,26 +175,30 @@ fn histories() -> (u64, u64, bool) {
 /// Runs the next history until `end`, or until one fails.
 async fn run_until(next: Arc<AtomicU64>, end: u64) -> (Tally, Option<String>) {
     let mut tally = Tally::default();
-    let (mut sqlite, mut postgres) = (backends::sqlite_file().await, backends::postgres().await);
+    let mut databases = vec![backends::sqlite_file().await, backends::postgres().await];
+    if env::var_os("FF_MARIADB_TEST_URL").is_some() {
+        databases.push(backends::mariadb().await);
+    }
     let mut failed = None;
     while failed.is_none() {
         let seed = next.fetch_add(1, Ordering::SeqCst);
         if end <= seed {
             break;
         }
-        let mut history = History::new(seed, [backends::memory().await, sqlite, postgres]);
+        databases.insert(0, backends::memory().await);
+        let mut history = History::new(seed, databases);
         let outcome = AssertUnwindSafe(history.run(&mut tally)).catch_unwind().await;
         let difference = outcome.unwrap_or_else(|panic| Err(message(panic.as_ref())));
         failed = difference.err().map(|difference| history.report(&difference));
-        let memory;
-        [memory, sqlite, postgres] = history.sides.map(|side| side.bench);
-        memory.tear_down().await;
-        for bench in [&sqlite, &postgres] {
+        databases = history.sides.into_iter().map(|side| side.bench).collect();
+        databases.remove(0).tear_down().await;
+        for bench in &databases {
             empty(bench).await;
         }
     }
-    sqlite.tear_down().await;
-    postgres.tear_down().await;
+    for bench in databases {
+        bench.tear_down().await;
+    }
     (tally, failed)
 }
 
@@ -221,8 +225,8 @@ fn message(panic: &(dyn Any + Send)) -> String {
 struct History {
     seed: u64,
     generator: Generator,
-    /// In memory, the specification; on SQLite; on Postgres.
-    sides: [Side; 3],
+    /// In memory, the specification; then on each database.
+    sides: Vec<Side>,
     steps: Vec<Step>,
     answers: Vec<String>,
     /// What was looked at last, and was equal.
@@ -230,9 +234,9 @@ struct History {
 }
 
 impl History {
-    fn new(seed: u64, benches: [Bench; 3]) -> Self {
+    fn new(seed: u64, benches: Vec<Bench>) -> Self {
         let generator = Generator::new(seed);
-        let sides = benches.map(|bench| Side::new(bench, generator.ids()));
+        let sides = benches.into_iter().map(|bench| Side::new(bench, generator.ids())).collect();
         let (steps, answers, seen) = (Vec::new(), Vec::new(), BTreeMap::new());
         Self { seed, generator, sides, steps, answers, seen }
     }
@@ -271,31 +275,34 @@ impl History {
     }
 
     async fn call(&mut self, operation: &Operation) -> Result<String, String> {
-        let [memory, sqlite, postgres] = &mut self.sides;
-        let (memory, sqlite, postgres) =
-            tokio::join!(memory.call(operation), sqlite.call(operation), postgres.call(operation));
-        if memory == sqlite && memory == postgres {
-            return Ok(memory);
+        let calls = self.sides.iter_mut().map(|side| side.call(operation));
+        let mut answers = futures_util::future::join_all(calls).await;
+        if answers.iter().all(|answer| *answer == answers[0]) {
+            return Ok(answers.remove(0));
         }
-        Err(format!("memory:   {memory}\nsqlite:   {sqlite}\npostgres: {postgres}"))
+        let named = self.sides.iter().zip(&answers);
+        let named = named.map(|(side, answer)| format!("{:?}: {answer}", side.bench.tag));
+        Err(named.collect::<Vec<_>>().join("\n"))
     }
 
     /// Compares the tables that have changed in memory since the last look, or all of them.
     async fn compare_rows(&mut self, all: bool) -> Result<(), String> {
-        let [memory, sqlite, postgres] = &self.sides;
-        let drawn = tokio::join!(memory.drawn(), sqlite.drawn(), postgres.drawn());
+        let drawn = self.sides.iter().map(Side::drawn);
+        let drawn = futures_util::future::join_all(drawn).await;
         for table in TABLES {
-            let expected = memory.rows(table, &drawn.0).await;
+            let expected = self.sides[0].rows(table, &drawn[0]).await;
             let seen = self.seen.get(table).map_or(&[][..], Vec::as_slice);
             if seen == expected.as_slice() && !all {
                 continue;
             }
 
-            let (sqlite, postgres) =
-                tokio::join!(sqlite.rows(table, &drawn.1), postgres.rows(table, &drawn.2));
-            for (name, rows) in [("sqlite", sqlite), ("postgres", postgres)] {
+            let others = self.sides.iter().zip(&drawn).skip(1);
+            let others = others.map(|(side, drawn)| side.rows(table, drawn));
+            let others = futures_util::future::join_all(others).await;
+            for (side, rows) in self.sides[1..].iter().zip(others) {
                 if rows != expected {
-                    return Err(format!("{table}: {}", differences(&expected, name, &rows)));
+                    let name = format!("{:?}", side.bench.tag);
+                    return Err(format!("{table}: {}", differences(&expected, &name, &rows)));
                 }
             }
             self.seen.insert(table, expected);

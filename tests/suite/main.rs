@@ -20,6 +20,7 @@ mod granted;
 mod leaks;
 mod limited;
 mod locks;
+mod mariadb;
 mod metrics;
 mod money;
 mod plain;

@@ -13,6 +13,7 @@ use ff_core::plan::value::{ColumnType, Value};
 use ff_core::plan::{Assign, Expr, Plan};
 use ff_core::schema::{ColumnRef, Table, TableRef, table};
 use serde_json::Value as Json;
+use sqlx::mysql::{MySqlArguments, MySqlPool, MySqlRow};
 use sqlx::postgres::{PgArguments, PgPool, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
 use sqlx::{Arguments, AssertSqlSafe, Row as _};
@@ -24,6 +25,7 @@ pub(crate) enum PlainSql {
     Memory(Arc<MemoryBackend>),
     Sqlite(SqlitePool),
     Postgres(PgPool),
+    MariaDb(MySqlPool),
 }
 
 /// One stored row, by column name.
@@ -67,6 +69,16 @@ impl PlainSql {
                 // A NULL has another type than the value of the next row.
                 let query = sqlx::query_with(AssertSqlSafe(sql), arguments).persistent(false);
                 query.execute(pool).await.unwrap();
+            }
+            Self::MariaDb(pool) => {
+                let marks = vec!["?"; columns.len()].join(", ");
+                let names: Vec<String> =
+                    columns.iter().map(|c| format!("\"{}\"", c.name)).collect();
+                let names = names.join(", ");
+                let sql = format!("INSERT INTO {name} ({names}) VALUES ({marks})");
+                let mut arguments = MySqlArguments::default();
+                cells.iter().for_each(|(_, value)| push_mariadb(&mut arguments, value));
+                sqlx::query_with(AssertSqlSafe(sql), arguments).execute(pool).await.unwrap();
             }
         }
     }
@@ -120,6 +132,17 @@ impl PlainSql {
                     .map(|row| read_row(described, |i, c| from_postgres(row, i, c)))
                     .collect()
             }
+            Self::MariaDb(pool) => {
+                let columns = described.columns.iter().map(|c| format!("\"{}\"", c.name));
+                let columns: Vec<String> = columns.collect();
+                let chosen = chosen.map(|(column, _)| format!("{} = ?", column.name));
+                let sql = select(described, &columns.join(", "), chosen);
+                let mut arguments = MySqlArguments::default();
+                value.iter().for_each(|value| push_mariadb(&mut arguments, value));
+                let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
+                let rows = query.fetch_all(pool).await.unwrap();
+                rows.iter().map(|row| read_row(described, |i, c| from_mariadb(row, i, c))).collect()
+            }
         }
     }
 
@@ -137,7 +160,7 @@ impl PlainSql {
                      mark: &dyn Fn(usize, &ColumnRef) -> String,
                      between: &str| {
             let term = |(at, (column, _)): (usize, &(ColumnRef, Value))| {
-                format!("{} = {}", column.name, mark(from + at, column))
+                format!("\"{}\" = {}", column.name, mark(from + at, column))
             };
             of.iter().enumerate().map(term).collect::<Vec<_>>().join(between)
         };
@@ -169,6 +192,12 @@ impl PlainSql {
                 let sql = sql(&|number, column| postgres_mark((number, column)));
                 sqlx::query_with(AssertSqlSafe(sql), arguments).execute(pool).await.unwrap();
             }
+            Self::MariaDb(pool) => {
+                let mut arguments = MySqlArguments::default();
+                values().for_each(|value| push_mariadb(&mut arguments, value));
+                let sql = sql(&|_, _| "?".to_owned());
+                sqlx::query_with(AssertSqlSafe(sql), arguments).execute(pool).await.unwrap();
+            }
         }
     }
 
@@ -186,7 +215,7 @@ impl PlainSql {
                     memory.commit(plan).await.unwrap();
                 }
             }
-            Self::Sqlite(_) | Self::Postgres(_) => {
+            Self::Sqlite(_) | Self::Postgres(_) | Self::MariaDb(_) => {
                 self.execute(&format!("DELETE FROM {name}")).await;
             }
         }
@@ -199,6 +228,7 @@ impl PlainSql {
             Self::Memory(_) => panic!("the memory backend runs no SQL"),
             Self::Sqlite(pool) => drop(sqlx::raw_sql(sql).execute(pool).await.unwrap()),
             Self::Postgres(pool) => drop(sqlx::raw_sql(sql).execute(pool).await.unwrap()),
+            Self::MariaDb(pool) => drop(sqlx::raw_sql(sql).execute(pool).await.unwrap()),
         }
     }
 }
@@ -224,6 +254,21 @@ fn read_row(described: &Table, read: impl Fn(usize, ColumnType) -> Value) -> Cel
 }
 
 pub(crate) fn push_sqlite(arguments: &mut SqliteArguments, value: &Value) {
+    match value {
+        Value::Null => arguments.add(None::<i64>),
+        Value::Bool(flag) => arguments.add(i64::from(*flag)),
+        Value::Int(number) => arguments.add(*number),
+        Value::Float(number) => arguments.add(*number),
+        Value::Text(text) => arguments.add(text.clone()),
+        Value::Bytes(bytes) => arguments.add(bytes.clone()),
+        Value::Uuid(uuid) => arguments.add(uuid.as_bytes().to_vec()),
+        Value::Json(document) => arguments.add(document.to_string()),
+        Value::TextList(list) => arguments.add(Json::from(list.clone()).to_string()),
+    }
+    .unwrap();
+}
+
+fn push_mariadb(arguments: &mut MySqlArguments, value: &Value) {
     match value {
         Value::Null => arguments.add(None::<i64>),
         Value::Bool(flag) => arguments.add(i64::from(*flag)),
@@ -300,6 +345,25 @@ fn from_sqlite(row: &SqliteRow, index: usize, ty: ColumnType) -> Value {
             Value::TextList(serde_json::from_value(parsed(text)).unwrap())
         }),
     }
+}
+
+fn from_mariadb(row: &MySqlRow, index: usize, ty: ColumnType) -> Value {
+    let number = || row.get_unchecked::<Option<i64>, _>(index);
+    let bytes = || row.get_unchecked::<Option<Vec<u8>>, _>(index);
+    let parsed = |bytes: Vec<u8>| serde_json::from_slice::<Json>(&bytes).unwrap();
+    let found = match ty {
+        ColumnType::SmallInt | ColumnType::Int | ColumnType::BigInt => number().map(Value::Int),
+        ColumnType::Bool => number().map(|flag| Value::Bool(flag != 0)),
+        ColumnType::Float => row.get_unchecked::<Option<f64>, _>(index).map(Value::Float),
+        ColumnType::Text => bytes().map(|bytes| Value::Text(String::from_utf8(bytes).unwrap())),
+        ColumnType::Bytes => bytes().map(Value::Bytes),
+        ColumnType::Uuid => bytes().map(|bytes| Value::Uuid(Uuid::from_slice(&bytes).unwrap())),
+        ColumnType::Json => bytes().map(|bytes| Value::Json(parsed(bytes))),
+        ColumnType::TextList => {
+            bytes().map(|bytes| Value::TextList(serde_json::from_value(parsed(bytes)).unwrap()))
+        }
+    };
+    found.unwrap_or(Value::Null)
 }
 
 fn from_postgres(row: &PgRow, index: usize, ty: ColumnType) -> Value {

@@ -9,6 +9,7 @@ mod explain;
 mod filters;
 mod flows;
 mod keyed;
+mod mariadb;
 mod obstructed;
 mod rows;
 mod schedules;

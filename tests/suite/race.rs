@@ -4,6 +4,7 @@
 
 use std::fmt::Debug;
 
+use ff_backend_mariadb::MariaDbBackend;
 use ff_backend_memory::MemoryBackend;
 use ff_backend_postgres::PostgresBackend;
 use ff_backend_sqlite::SqliteBackend;
@@ -95,6 +96,8 @@ pub(crate) fn executor(bench: &Bench) -> &dyn Executor {
         memory
     } else if let Some(sqlite) = any.downcast_ref::<SqliteBackend>() {
         sqlite
+    } else if let Some(mariadb) = any.downcast_ref::<MariaDbBackend>() {
+        mariadb
     } else {
         any.downcast_ref::<PostgresBackend>().expect("one of the backends")
     }

@@ -50,7 +50,7 @@ impl Own {
         match &bench.plain {
             PlainSql::Sqlite(pool) => Self::Sqlite(begin_immediate(pool).await),
             PlainSql::Postgres(pool) => Self::Postgres(pool.begin().await.unwrap()),
-            PlainSql::Memory(_) => panic!("the memory backend has no transactions"),
+            PlainSql::Memory(_) | PlainSql::MariaDb(_) => panic!("the backend has no transactions"),
         }
     }
 
@@ -121,7 +121,7 @@ impl Bench {
         match &self.plain {
             PlainSql::Sqlite(pool) => sqlx::query_scalar(sql).fetch_all(pool).await.unwrap(),
             PlainSql::Postgres(pool) => sqlx::query_scalar(sql).fetch_all(pool).await.unwrap(),
-            PlainSql::Memory(_) => panic!("the memory backend has no tables of callers"),
+            PlainSql::Memory(_) | PlainSql::MariaDb(_) => panic!("there are no tables of callers"),
         }
     }
 

@@ -4,6 +4,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use ff_backend_script::Statements;
+use ff_codegen::Sqlite;
 use ff_codegen::opening::{Admission, Opening};
 use ff_core::backend::{BackendTag, PrepareOutcome};
 use ff_core::engine::{
@@ -28,14 +30,13 @@ use crate::inspection;
 use crate::migrate::{MigrateOptions, migrate};
 use crate::presence::Presence;
 use crate::reader::Reader;
-use crate::statements::Statements;
 use crate::watch::Watch;
 use crate::writer::Writer;
 
 /// A SQLite database. Clones share it.
 #[derive(Clone)]
 pub struct SqliteBackend {
-    pub(crate) statements: Arc<Statements>,
+    pub(crate) statements: Arc<Statements<Sqlite>>,
     writer: Writer,
     /// Absent for a memory database, which is read through the writer.
     reader: Option<Reader>,
@@ -119,7 +120,7 @@ impl SqliteBackend {
         connection.close().await.map_err(SqliteError::read)?;
 
         Ok(Arc::new(Self {
-            statements: Arc::default(),
+            statements: Arc::new(Statements::new(Sqlite)),
             writer,
             reader,
             connections,
@@ -190,12 +191,7 @@ impl Executor for SqliteBackend {
 
     async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, EngineError> {
         self.present()?;
-        let mut bound = Vec::with_capacity(queries.len());
-        for query in queries {
-            let (shape, bindings) = query.into_shape();
-            bound.push((self.statements.query(shape)?, bindings));
-        }
-
+        let bound = self.statements.queries(queries).map_err(SqliteError::permanent)?;
         self.connections.traffic.sent(bound.len() as u64);
         let read = match &self.reader {
             Some(_) if !self.writer.is_open() => Err(shut_down()),
@@ -207,8 +203,8 @@ impl Executor for SqliteBackend {
 
     async fn commit(&self, plan: Plan) -> Result<Commit, EngineError> {
         self.present()?;
-        let (shape, bindings) = plan.into_shape();
-        let committed = self.writer.commit(self.statements.plan(shape)?, bindings).await;
+        let (plan, bindings) = self.statements.plan(plan).map_err(SqliteError::permanent)?;
+        let committed = self.writer.commit(plan, bindings).await;
         committed.map_err(|error| self.explained(error))
     }
 

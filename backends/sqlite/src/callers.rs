@@ -3,7 +3,7 @@
 //! The caller's driver is another one than the writer's, so values take another way to the same
 //! encoding: that of `bind.rs`.
 
-use ff_backend_script::{BoundValue, ScriptConnection, StepResult};
+use ff_backend_script::{BoundQuery, BoundValue, Read, ScriptConnection, StepResult, bound};
 use ff_codegen::dialect::{Dialect as _, TransactionControl};
 use ff_codegen::{ScriptStep, Sqlite};
 use ff_core::EngineError;
@@ -19,8 +19,7 @@ use sqlx::{Value as _, ValueRef as _};
 
 use crate::bind::{self, Encoded};
 use crate::error::{Failure, SqliteError};
-use crate::reader::{self, BoundQuery};
-use crate::statements::{Read, text};
+use crate::statements::text;
 
 /// A connection of the caller that is inside a transaction.
 pub(crate) struct CallersConnection<'t> {
@@ -45,7 +44,7 @@ impl CallersConnection<'_> {
     async fn answer(&mut self, read: &Read, bindings: &Bindings) -> Result<Answer, Failure> {
         let mut arguments = SqliteArguments::default();
         for bind in &read.statement.binds {
-            add(&mut arguments, reader::bound(&bind.source, bindings), bind.ty)?;
+            add(&mut arguments, bound(&bind.source, bindings), bind.ty)?;
         }
 
         self.statements += 1;

@@ -3,11 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ff_codegen::BindSource;
+use ff_backend_script::{BoundQuery, Read, bound};
 use ff_core::EngineError;
 use ff_core::plan::Bindings;
 use ff_core::plan::facts::Answer;
-use ff_core::plan::value::Value;
 use ff_core::schema::ColumnRef;
 use rusqlite::types::{Value as Stored, ValueRef};
 use rusqlite::{Connection, Row};
@@ -17,10 +16,7 @@ use tokio::task::spawn_blocking;
 use crate::bind;
 use crate::connect::Connections;
 use crate::error::{BusyRetry, Failure, SqliteError, shut_down};
-use crate::statements::{Read, prepared};
-
-/// A query and its values.
-pub(crate) type BoundQuery = (Arc<Read>, Bindings);
+use crate::statements::prepared;
 
 /// The reading connections. A call takes one to a thread for blocking work.
 #[derive(Clone)]
@@ -145,13 +141,4 @@ fn answer(connection: &Connection, read: &Read, bindings: &Bindings) -> Result<A
         bind::read(stored, column, column.ty)
     };
     Ok(ff_codegen::answer(&read.query, &rows, cell)?)
-}
-
-/// The value that a query binds.
-pub(crate) fn bound<'b>(source: &BindSource, bindings: &'b Bindings) -> &'b Value {
-    match source {
-        BindSource::Slot(slot) => bindings.value(*slot, 0),
-        // A query is one statement, so nothing was found before it.
-        BindSource::Held(..) | BindSource::PickedCount | BindSource::PickedSum(_) => &Value::Null,
-    }
 }

@@ -113,11 +113,7 @@ async fn read(
     session: &mut CallersConnection<'_>,
     queries: Vec<Query>,
 ) -> Result<Vec<Answer>, EngineError> {
-    let mut bound = Vec::with_capacity(queries.len());
-    for query in queries {
-        let (shape, bindings) = query.into_shape();
-        bound.push((backend.statements.query(shape)?, bindings));
-    }
+    let bound = backend.statements.queries(queries).map_err(SqliteError::permanent)?;
     session.answer_all(&bound).await.map_err(stopped)
 }
 
@@ -126,8 +122,7 @@ async fn apply(
     session: &mut CallersConnection<'_>,
     plan: Plan,
 ) -> Result<Commit, EngineError> {
-    let (shape, bindings) = plan.into_shape();
-    let plan = backend.statements.plan(shape)?;
+    let (plan, bindings) = backend.statements.plan(plan).map_err(SqliteError::permanent)?;
     let applied = apply_behind_savepoint(session, (&plan.script, &bindings)).await;
     applied.map_err(failure)?.map_err(stopped)
 }

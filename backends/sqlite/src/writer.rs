@@ -8,9 +8,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ff_backend_script::{Outcome, apply_group};
+use ff_backend_script::{BoundQuery, Order, PlanScript, apply_group, plans_of, settle};
 use ff_core::EngineError;
-use ff_core::engine::{Bell, Commit, Topics};
+use ff_core::engine::{Bell, Commit};
 use ff_core::plan::Bindings;
 use ff_core::plan::facts::Answer;
 use ff_telemetry::BatchOf;
@@ -22,9 +22,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::connect::{self, Connections};
 use crate::error::{SqliteError, shut_down};
 use crate::presence::Presence;
-use crate::reader::{self, BoundQuery};
+use crate::reader;
 use crate::script::WritingConnection;
-use crate::statements::PlanScript;
 
 /// The number of queued jobs from which on callers wait.
 const QUEUE: usize = 4096;
@@ -43,12 +42,6 @@ enum Job {
     Read(Vec<BoundQuery>, Answered<Vec<Answer>>),
     Ping(Answered<()>),
     Close,
-}
-
-struct Order {
-    script: Arc<PlanScript>,
-    bindings: Bindings,
-    answer: Answered<Commit>,
 }
 
 /// A handle to the writer.
@@ -85,10 +78,10 @@ impl Writer {
 
     pub(crate) async fn commit(
         &self,
-        script: Arc<PlanScript>,
+        plan: Arc<PlanScript>,
         bindings: Bindings,
     ) -> Result<Commit, EngineError> {
-        self.ask(|answer| Job::Plan(Order { script, bindings, answer })).await
+        self.ask(|answer| Job::Plan(Order { plan, bindings, answer })).await
     }
 
     pub(crate) async fn read(&self, queries: Vec<BoundQuery>) -> Result<Vec<Answer>, EngineError> {
@@ -197,34 +190,9 @@ impl Task {
 
     async fn group(&mut self, orders: Vec<Order>) {
         ff_telemetry::batch(BatchOf::Transaction, orders.len());
-        let plans: Vec<_> =
-            orders.iter().map(|order| (&order.script.script, &order.bindings)).collect();
-        let applied = apply_group(&mut self.connection, &plans).await;
-        drop(plans);
+        let applied = apply_group(&mut self.connection, &plans_of(&orders)).await;
         let statements = std::mem::take(&mut self.connection.statements);
         self.connection.connections.traffic.sent(statements);
-
-        match applied {
-            Ok(outcomes) => {
-                self.ring(&orders, &outcomes);
-                for (order, outcome) in orders.into_iter().zip(outcomes) {
-                    let _ = order.answer.send(outcome.map_err(Into::into));
-                }
-            }
-            Err(error) => {
-                for order in orders {
-                    let _ = order.answer.send(Err(error.clone().into()));
-                }
-            }
-        }
-    }
-
-    /// Rings for the plans that have become durable.
-    fn ring(&self, orders: &[Order], outcomes: &[Outcome<SqliteError>]) {
-        let applied = orders.iter().zip(outcomes).map(|(order, outcome)| match outcome {
-            Ok(commit) => order.script.rings.after(commit),
-            Err(_) => Topics::NONE,
-        });
-        self.bell.ring_each(applied.fold(Topics::NONE, Topics::and));
+        settle(orders, applied, &self.bell);
     }
 }

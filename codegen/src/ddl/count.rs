@@ -6,7 +6,7 @@
 
 use ff_core::plan::Path;
 use ff_core::schema::{COUNTS, Count, Group, Table};
-use sea_query::{CaseStatement, Expr, ExprTrait, Func, Query};
+use sea_query::{CaseStatement, Expr, Func, Query};
 
 use super::index::{Columns, constant_condition};
 use crate::clauses::held_value;
@@ -25,6 +25,8 @@ pub struct CountText {
     pub number: String,
     /// The columns of the groups, quoted.
     pub by: Vec<String>,
+    /// True for each of them that is a text.
+    pub of_text: Vec<bool>,
     /// The column of the count, quoted.
     pub n: String,
     /// The values of the groups for the rows of a select from the counted table, or from rows like
@@ -46,6 +48,7 @@ impl CountText {
             into: count.into.name,
             number: count.into.identity().map_or_else(String::new, |column| quoted(column.name)),
             by: count.by.iter().map(|group| quoted(group.column.name)).collect(),
+            of_text: count.by.iter().map(Group::is_text).collect(),
             n: quoted(count.n.name),
             of_selected: values(Columns::Bare)?,
             of_new: values(Columns::Of("NEW"))?,
@@ -121,7 +124,7 @@ fn value(dialect: &dyn Dialect, group: &Group, columns: Columns) -> Result<Strin
         value = Expr::from(Func::coalesce([value, absent()]));
     }
     if group.per != 1 {
-        value = value.div(Expr::cust(group.per.to_string()));
+        value = dialect.whole_quotient(value, group.per);
     }
 
     if let Some(only) = group.only {

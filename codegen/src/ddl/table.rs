@@ -1,12 +1,13 @@
 //! One table as `CREATE TABLE`: columns, defaults, key, checks, partitions.
 
 use ff_core::plan::value::ColumnType;
-use ff_core::schema::{ColumnRef, Default, Flag, Table};
+use ff_core::schema::{self, ColumnRef, Default, Flag, Table};
 use sea_query::{Alias, CaseStatement, Check, ColumnDef, Expr, ExprTrait, Table as TableStatement};
 
 use super::index::{Columns, constant_condition, key};
 use super::numbers_rows;
 use crate::dialect::{Dialect, RowNumbering};
+use crate::flags::stored_flags;
 use crate::statement::RenderError;
 use crate::writer::{Tree, constant};
 
@@ -44,7 +45,13 @@ pub(super) fn table_tree(
 
 pub(super) fn column_definition(dialect: &dyn Dialect, column: ColumnRef) -> ColumnDef {
     let mut definition = ColumnDef::new(column.name);
-    definition.custom(Alias::new(dialect.column_type(column.ty)));
+    let is_key = |table: &&Table| table.key.contains(&column) || is_in_index(table, column);
+    let ty = if schema::table(column.table).as_ref().is_some_and(is_key) {
+        dialect.key_type(column.ty)
+    } else {
+        dialect.column_type(column.ty)
+    };
+    definition.custom(Alias::new(ty));
 
     if !column.nullable {
         definition.not_null();
@@ -89,7 +96,6 @@ pub(super) fn flag_definitions(
     dialect: &dyn Dialect,
     table: &Table,
 ) -> Result<Vec<ColumnDef>, RenderError> {
-    let flags = if dialect.stores_flags() { table.flags } else { &[] };
     let definition = |Flag { column, condition }: &Flag| {
         let condition = constant_condition(dialect, column.name, &condition(), Columns::Bare)?;
         let value = Expr::Case(Box::new(CaseStatement::new().case(condition, Expr::cust("TRUE"))));
@@ -97,7 +103,27 @@ pub(super) fn flag_definitions(
         definition.generated(value, true);
         Ok(definition)
     };
-    flags.iter().map(definition).collect()
+    let flags = stored_flags(dialect, table).map(definition);
+    flags.chain(kept_list_keys(dialect, table).map(Ok)).collect()
+}
+
+/// The columns that the database computes from lists, for its indexes.
+fn kept_list_keys(dialect: &dyn Dialect, table: &Table) -> impl Iterator<Item = ColumnDef> {
+    let lists = table
+        .columns
+        .iter()
+        .filter(|column| column.ty == ColumnType::TextList && is_in_index(table, **column));
+    lists.filter_map(move |column| {
+        let (name, ty, value) = dialect.kept_list_key(*column)?;
+        let mut definition = ColumnDef::new(Alias::new(name));
+        definition.custom(Alias::new(ty)).generated(value, true);
+        Some(definition)
+    })
+}
+
+fn is_in_index(table: &Table, column: ColumnRef) -> bool {
+    let mut indexed = table.indexes.iter().flat_map(|index| index.columns);
+    indexed.any(|(indexed, _)| *indexed == column)
 }
 
 pub(super) fn check_name(table: &str, column: &str) -> String {

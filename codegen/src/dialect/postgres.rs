@@ -10,8 +10,8 @@ use sea_query::{
 };
 
 use super::{
-    ArrayType, CommitStrategy, Dialect, Grammar, ITEM, Placeholders, RowLock, RowNumbering,
-    TransactionControl, WriteKind,
+    ArrayType, CommitStrategy, Dialect, Grammar, ITEM, ListSearch, Placeholders, RowLock,
+    RowNumbering, TransactionControl, WriteKind,
 };
 use crate::clauses;
 use crate::ddl::CountText;
@@ -85,9 +85,21 @@ impl Dialect for Postgres {
         }
     }
 
-    fn ignore_existing(&self, insert: &mut InsertStatement) -> Result<(), RenderError> {
+    fn ignore_existing(
+        &self,
+        insert: &mut InsertStatement,
+        _: &[ColumnRef],
+    ) -> Result<(), RenderError> {
         clauses::on_conflict_do_nothing(insert);
         Ok(())
+    }
+
+    fn refuse_existing(
+        &self,
+        insert: &mut InsertStatement,
+        key: &[ColumnRef],
+    ) -> Result<(), RenderError> {
+        self.ignore_existing(insert, key)
     }
 
     fn update_existing(
@@ -245,12 +257,16 @@ impl Dialect for Postgres {
         Some(key_of_list(list))
     }
 
+    fn kept_list_key(&self, _: ColumnRef) -> Option<(String, &'static str, Expr)> {
+        None
+    }
+
     fn least_list_key(&self) -> Expr {
         no_bytes()
     }
 
-    fn has_lateral(&self) -> bool {
-        true
+    fn list_search(&self) -> ListSearch {
+        ListSearch::Lateral
     }
 
     fn items(&self, list: Expr) -> FunctionCall {
@@ -291,6 +307,10 @@ impl Dialect for Postgres {
         true
     }
 
+    fn comes_after(&self, columns: Vec<Expr>, values: Vec<Expr>) -> Expr {
+        Expr::tuple(columns).gt(Expr::tuple(values))
+    }
+
     fn lock_rows(&self, select: &mut SelectStatement, lock: RowLock) -> Result<(), RenderError> {
         match lock {
             RowLock::Wait => select.lock(LockType::NoKeyUpdate),
@@ -317,12 +337,36 @@ impl Dialect for Postgres {
         }
     }
 
+    fn key_type(&self, ty: ColumnType) -> &'static str {
+        self.column_type(ty)
+    }
+
     fn alters_tables(&self) -> bool {
         true
     }
 
+    fn primary_key_change(&self, table: &str, columns: &str) -> [String; 2] {
+        let constraint = quoted(&format!("{table}_pkey"));
+        [
+            format!("DROP CONSTRAINT IF EXISTS {constraint}"),
+            format!("ADD CONSTRAINT {constraint} PRIMARY KEY ({columns})"),
+        ]
+    }
+
+    fn drop_index(&self, _: &str, index: &str) -> String {
+        format!("DROP INDEX IF EXISTS {};", quoted(index))
+    }
+
     fn stores_flags(&self) -> bool {
         true
+    }
+
+    fn has_partial_indexes(&self) -> bool {
+        true
+    }
+
+    fn flag_is_set(&self, flag: Expr) -> Expr {
+        flag.is_not_null()
     }
 
     fn busy_storage(&self) -> Option<&'static str> {
@@ -348,6 +392,10 @@ impl Dialect for Postgres {
 
     fn transaction_id(&self) -> Expr {
         Expr::cust("(pg_current_xact_id()::text)::bigint")
+    }
+
+    fn whole_quotient(&self, value: Expr, divisor: i64) -> Expr {
+        value.div(Expr::cust(divisor.to_string()))
     }
 
     fn empty_list(&self) -> &'static str {

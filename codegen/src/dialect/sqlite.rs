@@ -10,8 +10,8 @@ use sea_query::{
 };
 
 use super::{
-    ArrayType, CommitStrategy, Dialect, Grammar, ITEM, Placeholders, RowLock, RowNumbering,
-    TransactionControl, WriteKind,
+    ArrayType, CommitStrategy, Dialect, Grammar, ITEM, ListSearch, Placeholders, RowLock,
+    RowNumbering, TransactionControl, WriteKind,
 };
 use crate::clauses;
 use crate::ddl::CountText;
@@ -48,9 +48,21 @@ impl Dialect for Sqlite {
         }
     }
 
-    fn ignore_existing(&self, insert: &mut InsertStatement) -> Result<(), RenderError> {
+    fn ignore_existing(
+        &self,
+        insert: &mut InsertStatement,
+        _: &[ColumnRef],
+    ) -> Result<(), RenderError> {
         clauses::on_conflict_do_nothing(insert);
         Ok(())
+    }
+
+    fn refuse_existing(
+        &self,
+        insert: &mut InsertStatement,
+        key: &[ColumnRef],
+    ) -> Result<(), RenderError> {
+        self.ignore_existing(insert, key)
     }
 
     fn update_existing(
@@ -216,12 +228,16 @@ impl Dialect for Sqlite {
         None
     }
 
+    fn kept_list_key(&self, _: ColumnRef) -> Option<(String, &'static str, Expr)> {
+        None
+    }
+
     fn least_list_key(&self) -> Expr {
         constant("")
     }
 
-    fn has_lateral(&self) -> bool {
-        false
+    fn list_search(&self) -> ListSearch {
+        ListSearch::InCondition
     }
 
     fn items(&self, list: Expr) -> FunctionCall {
@@ -256,6 +272,10 @@ impl Dialect for Sqlite {
         false
     }
 
+    fn comes_after(&self, columns: Vec<Expr>, values: Vec<Expr>) -> Expr {
+        Expr::tuple(columns).gt(Expr::tuple(values))
+    }
+
     fn lock_rows(&self, _: &mut SelectStatement, lock: RowLock) -> Result<(), RenderError> {
         match lock {
             // Every writing transaction begins IMMEDIATE, so no other transaction can hold a row.
@@ -267,13 +287,37 @@ impl Dialect for Sqlite {
         self.type_name(ty)
     }
 
+    fn key_type(&self, ty: ColumnType) -> &'static str {
+        self.column_type(ty)
+    }
+
     fn alters_tables(&self) -> bool {
         false
+    }
+
+    fn primary_key_change(&self, table: &str, columns: &str) -> [String; 2] {
+        let constraint = quoted(&format!("{table}_pkey"));
+        [
+            format!("DROP CONSTRAINT IF EXISTS {constraint}"),
+            format!("ADD CONSTRAINT {constraint} PRIMARY KEY ({columns})"),
+        ]
+    }
+
+    fn drop_index(&self, _: &str, index: &str) -> String {
+        format!("DROP INDEX IF EXISTS {};", quoted(index))
     }
 
     fn stores_flags(&self) -> bool {
         // An update changes the entries of an index only where they differ, whatever it sets.
         false
+    }
+
+    fn has_partial_indexes(&self) -> bool {
+        true
+    }
+
+    fn flag_is_set(&self, flag: Expr) -> Expr {
+        flag.is_not_null()
     }
 
     fn busy_storage(&self) -> Option<&'static str> {
@@ -295,6 +339,10 @@ impl Dialect for Sqlite {
 
     fn transaction_id(&self) -> Expr {
         Expr::Constant(0.into())
+    }
+
+    fn whole_quotient(&self, value: Expr, divisor: i64) -> Expr {
+        value.div(Expr::cust(divisor.to_string()))
     }
 
     fn empty_list(&self) -> &'static str {

@@ -261,7 +261,7 @@ impl Difference {
         for (index, sql) in &was.indexes {
             if is.indexes.get(index) != Some(sql) {
                 self.touch(index);
-                self.statements.push(format!("DROP INDEX IF EXISTS {};", quoted(index)));
+                self.statements.push(dialect.drop_index(name, index));
             }
         }
 
@@ -302,10 +302,8 @@ fn alterations(
     let mut actions: Vec<String> =
         added.iter().map(|column| format!("ADD COLUMN IF NOT EXISTS {column}")).collect();
     if let Some(key) = key {
-        let constraint = quoted(&format!("{name}_pkey"));
         let columns: Vec<String> = key.iter().map(|column| quoted(column)).collect();
-        actions.push(format!("DROP CONSTRAINT IF EXISTS {constraint}"));
-        actions.push(format!("ADD CONSTRAINT {constraint} PRIMARY KEY ({})", columns.join(", ")));
+        actions.extend(dialect.primary_key_change(name, &columns.join(", ")));
     }
     for (column, words) in checks {
         let (check, definition) = ddl::check_text(dialect, name, column, words);

@@ -2,6 +2,7 @@
 //! Refresh with: `cargo run -p ff-codegen -- gen`
 
 migrations! {
+    POSTGRES "postgres"
     1 "0001_genesis",
     2 "0002_badly_ended_members",
     3 "0003_fewer_indexes",
@@ -11,5 +12,24 @@ migrations! {
     7 "0007_limits_and_counts",
     8 "0008_fairness",
     9 "0009_steps",
+    10 "0010_keyed_walk",
+}
+
+migrations! {
+    SQLITE "sqlite"
+    1 "0001_genesis",
+    2 "0002_badly_ended_members",
+    3 "0003_fewer_indexes",
+    4 "0004_whole_contract",
+    5 "0005_reserve_and_archive",
+    6 "0006_chosen",
+    7 "0007_limits_and_counts",
+    8 "0008_fairness",
+    9 "0009_steps",
+    10 "0010_keyed_walk",
+}
+
+migrations! {
+    MARIADB "mariadb"
     10 "0010_keyed_walk",
 }

@@ -8,7 +8,8 @@ use sea_query::{Asterisk, Query, SelectStatement, UnionType};
 use super::{Binds, select_held};
 use crate::clauses::{order, unprevented};
 use crate::dialect::{Dialect, RowLock};
-use crate::lists::ByList;
+use crate::flags::flagged;
+use crate::lists::{BestFirst, ByList};
 use crate::reads;
 use crate::scalar::Scalars;
 use crate::statement::{RenderError, ScriptStep, Statement};
@@ -34,7 +35,8 @@ pub(super) fn pick(
 
     let select = match &selection.pairing {
         Pairing::Every => {
-            let mut every = rows(&mut operands, selection, predicate, order);
+            let predicate = flagged(dialect, &selection.table, predicate);
+            let mut every = rows(&mut operands, selection, &predicate, order);
             dialect.lock_rows(&mut every, RowLock::Wait)?;
             every
         }
@@ -93,10 +95,13 @@ fn best(
     limit: &Scalar,
 ) -> Result<SelectStatement, RenderError> {
     let (dialect, plan) = (operands.dialect, operands.plan);
-    let mut select = match ByList::of(selection.table, predicate) {
-        Some(by_list) => best_of_lists(operands, selection, predicate, best_first, limit, &by_list),
+    let predicate = flagged(dialect, &selection.table, predicate);
+    let mut select = match ByList::of(selection.table, &predicate) {
+        Some(by_list) => {
+            best_of_lists(operands, selection, &predicate, best_first, limit, &by_list)
+        }
         None => {
-            let mut select = rows(operands, selection, predicate, best_first);
+            let mut select = rows(operands, selection, &predicate, best_first);
             select.cond_where(unprevented(dialect, operands, plan));
             limit_by(&mut select, bound(operands, limit));
             select
@@ -116,7 +121,7 @@ fn best_of_lists(
     by_list: &ByList<'_>,
 ) -> SelectStatement {
     let (dialect, plan) = (operands.dialect, operands.plan);
-    let known = by_list.known(dialect, operands);
+    let mut known = by_list.known(dialect, operands);
     let mut select = Query::select();
     select_held(dialect, &mut select, &reads::picked_reads(plan, selection));
 
@@ -133,7 +138,8 @@ fn best_of_lists(
         }
         limit_by(rows, limit);
     }
-    by_list.only_best(dialect, &mut select, best, BEST);
+    let order = BestFirst { order: best_first, limit };
+    by_list.only_best(dialect, &mut known, &mut select, best, BEST, order);
     select.with_cte(known);
     select
 }

@@ -16,6 +16,8 @@ pub enum BackendTag {
     Sqlite,
     /// The in-memory backend.
     Memory,
+    /// MariaDB.
+    MariaDb,
 }
 
 impl BackendTag {
@@ -27,6 +29,7 @@ impl BackendTag {
             Self::Postgres => 0x02,
             Self::Sqlite => 0x03,
             Self::Memory => 0x04,
+            Self::MariaDb => 0x05,
         }
     }
 
@@ -38,6 +41,7 @@ impl BackendTag {
             0x02 => Some(Self::Postgres),
             0x03 => Some(Self::Sqlite),
             0x04 => Some(Self::Memory),
+            0x05 => Some(Self::MariaDb),
             _ => None,
         }
     }
@@ -123,6 +127,7 @@ mod tests {
             (BackendTag::Postgres, 0x02),
             (BackendTag::Sqlite, 0x03),
             (BackendTag::Memory, 0x04),
+            (BackendTag::MariaDb, 0x05),
         ];
 
         for (tag, byte) in tags {
@@ -131,7 +136,7 @@ mod tests {
         }
 
         assert_eq!(BackendTag::from_wire_byte(0x00), None);
-        assert_eq!(BackendTag::from_wire_byte(0x05), None);
+        assert_eq!(BackendTag::from_wire_byte(0x06), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod sent;
 
 use std::collections::BTreeMap;
 
-use ff_codegen::{Dialect, Postgres, Sqlite};
+use ff_codegen::{Dialect, MariaDb, Postgres, Sqlite};
 use serde::Serialize;
 
 use super::Global;
@@ -33,6 +33,8 @@ pub(super) struct Arguments {
 enum DialectName {
     Postgres,
     Sqlite,
+    #[value(name = "mariadb")]
+    MariaDb,
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure> {
@@ -41,6 +43,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure>
         return match dialect {
             DialectName::Postgres => all::run(output, &Postgres),
             DialectName::Sqlite => all::run(output, &Sqlite),
+            DialectName::MariaDb => all::run(output, &MariaDb),
         };
     }
 
@@ -85,7 +88,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure>
     Ok(())
 }
 
-const DIALECTS: [&dyn Dialect; 2] = [&Postgres, &Sqlite];
+const DIALECTS: [&dyn Dialect; 3] = [&Postgres, &Sqlite, &MariaDb];
 
 /// A sample with its plan and its statements, as programs read it.
 #[derive(Debug, Serialize)]

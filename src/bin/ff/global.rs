@@ -14,7 +14,8 @@ use super::{log, tuning};
 /// The options of every command.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Global {
-    /// The database: sqlite:PATH, file:PATH or postgres://USER@HOST/NAME.
+    /// The database: sqlite:PATH, file:PATH, postgres://USER@HOST/NAME or
+    /// mariadb://USER@HOST/NAME.
     #[arg(
         long,
         global = true,

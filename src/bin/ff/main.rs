@@ -93,7 +93,7 @@ use output::OnClosed;
 /// The time that a stopped command gets to end.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
-/// Durable execution on SQLite and Postgres: submit work, run it, look at it.
+/// Durable execution on SQLite, Postgres and MariaDB: submit work, run it, look at it.
 #[derive(Debug, Parser)]
 #[command(name = "ff", version, propagate_version = true, max_term_width = 100)]
 struct Arguments {

@@ -35,6 +35,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let report = match scheme {
         Scheme::Sqlite => in_sqlite(global, &arguments).await?,
         Scheme::Postgres => in_postgres(global, &arguments).await?,
+        Scheme::MariaDb => in_mariadb(global, &arguments).await?,
         Scheme::Memory => return Err(Failure::usage("memory: has no schema to migrate")),
     };
 
@@ -86,6 +87,27 @@ async fn in_sqlite(global: &Global, arguments: &Arguments) -> Result<Report, Fai
 #[cfg(not(feature = "sqlite"))]
 async fn in_sqlite(global: &Global, _: &Arguments) -> Result<Report, Failure> {
     Err(global.open_failure(&flowfabric_sql::OpenError::NotCompiledIn { scheme: Scheme::Sqlite }))
+}
+
+#[cfg(feature = "mariadb")]
+async fn in_mariadb(global: &Global, arguments: &Arguments) -> Result<Report, Failure> {
+    if global.schema.is_some() || arguments.partitions.is_some() || arguments.keep_triggers {
+        return Err(Failure::usage("--schema, --partitions and --keep-triggers are for Postgres"));
+    }
+    if arguments.adopt {
+        return Err(Failure::usage("there are no MariaDB databases of FlowFabric to adopt"));
+    }
+
+    use ff_backend_mariadb::{MariaDbOptions, migrate::migrate_at};
+    let report = migrate_at(&MariaDbOptions::new(&global.db), arguments.dry_run).await;
+    let report =
+        report.map_err(|error| Failure::new(format!("migrating the database: {error}")))?;
+    Ok(Report { applied: report.applied, already: report.already, sql: report.sql })
+}
+
+#[cfg(not(feature = "mariadb"))]
+async fn in_mariadb(global: &Global, _: &Arguments) -> Result<Report, Failure> {
+    Err(global.open_failure(&flowfabric_sql::OpenError::NotCompiledIn { scheme: Scheme::MariaDb }))
 }
 
 #[cfg(feature = "postgres")]

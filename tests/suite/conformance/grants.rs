@@ -325,6 +325,7 @@ conformance! {
         let prefix = match bench.tag {
             BackendTag::Postgres => "pg:",
             BackendTag::Sqlite => "sqlite:",
+            BackendTag::MariaDb => "mariadb:",
             _ => "memory:",
         };
         let begins = format!("{prefix}{id}:{}:", START + GRANT_TTL);

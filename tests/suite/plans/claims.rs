@@ -24,7 +24,7 @@ use crate::plain::{PlainSql, push_sqlite};
 
 /// Fills the lane with rows that need a GPU and come first, of those that wait and of those that
 /// are due, and with one that needs nothing.
-async fn fill(bench: &Bench) {
+pub(super) async fn fill(bench: &Bench) {
     let needy = 100_000 / scale_of(20);
     let Words { series, random, no_list, list_of_gpu, .. } = words(&bench.plain);
     let waits = "'runnable', 'unowned', 'eligible_now', 'waiting', NULL";
@@ -45,7 +45,7 @@ async fn fill(bench: &Bench) {
 }
 
 /// A worker for which one execution is there, and then none, asks again and again.
-async fn ask(bench: &Bench) {
+pub(super) async fn ask(bench: &Bench) {
     let others = [CapabilitySet::default(), CapabilitySet::new(["avx", "tpu"])];
     for other in &others {
         assert!(bench.backend.has_claimable(&lane(), other).await.unwrap());

@@ -26,7 +26,7 @@ const KEYED_INDEX: &str = "ff_exec_core_keyed_idx";
 const LIMIT: u32 = 9;
 
 /// Fills the lane with executions of a thousand keys; each key bounds what runs.
-async fn fill(bench: &Bench) {
+pub(super) async fn fill(bench: &Bench) {
     let limit = SetLimitArgs::new("tenant/*", "ada").with_running(1_000);
     bench.backend.set_limit(limit).await.unwrap();
     let limit_keys = vec!["tenant/1".to_owned()];
@@ -39,6 +39,7 @@ async fn fill(bench: &Bench) {
         PlainSql::Sqlite(_) | PlainSql::Memory(_) => {
             "'[\"\\u0001limit:tenant/' || (n % 1000) || '\"]'"
         }
+        PlainSql::MariaDb(_) => "CONCAT('[\"\\u0001limit:tenant/', n % 1000, '\"]')",
     };
     let rows = series(100_000 / scale_of(20));
     let sql = format!(
@@ -51,7 +52,7 @@ async fn fill(bench: &Bench) {
     bench.plain.execute(&sql).await;
 }
 
-async fn take(bench: &Bench) {
+pub(super) async fn take(bench: &Bench) {
     let none = CapabilitySet::default();
     for _ in 0..4 {
         let taken = bench.backend.claim_many(&lane(), &none, worker("w"), LIMIT).await.unwrap();

@@ -31,6 +31,13 @@ pub(super) fn words(plain: &PlainSql) -> Words {
             no_list: "'{}'::text[]",
             list_of_gpu: "'{gpu}'::text[]",
         },
+        PlainSql::MariaDb(_) => Words {
+            series: |count| format!("(SELECT seq AS n FROM seq_1_to_{count}) AS t"),
+            random: "UNHEX(REPLACE(UUID(), '-', ''))",
+            uuid: |number| format!("CAST(LPAD({number}, 16, '0') AS BINARY)"),
+            no_list: "'[]'",
+            list_of_gpu: "'[\"gpu\"]'",
+        },
         PlainSql::Sqlite(_) | PlainSql::Memory(_) => Words {
             series: |count| {
                 format!(

@@ -9,12 +9,13 @@ use ff_core::state::{
 
 use super::{code, files, relative, root};
 
+/// The backends that send SQL.
+const BACKENDS: [&str; 4] =
+    ["backends/mariadb/src", "backends/postgres/src", "backends/script/src", "backends/sqlite/src"];
+
 #[test]
 fn backends_name_no_table() {
-    for path in ["backends/postgres/src", "backends/script/src", "backends/sqlite/src"]
-        .map(|directory| files(directory, &["rs"]))
-        .concat()
-    {
+    for path in BACKENDS.map(|directory| files(directory, &["rs"])).concat() {
         for (number, line) in code(&path) {
             for table in TABLES {
                 let named = line.contains(&format!("{}\"", table.name))
@@ -42,8 +43,8 @@ fn backends_name_no_state() {
         words::<PublicState>(),
     ]
     .concat();
-    let backends =
-        ["memory", "postgres", "script", "sqlite"].map(|name| format!("backends/{name}/src"));
+    let backends = ["mariadb", "memory", "postgres", "script", "sqlite"]
+        .map(|name| format!("backends/{name}/src"));
     for path in backends.map(|directory| files(&directory, &["rs"])).concat() {
         for (number, line) in code(&path) {
             for state in &states {
@@ -89,7 +90,7 @@ fn no_custom_expression_takes_values() {
 
 #[test]
 fn only_one_place_per_backend_runs_text() {
-    for backend in ["backends/postgres/src", "backends/script/src", "backends/sqlite/src"] {
+    for backend in BACKENDS {
         let (mut statements, mut migrations) = (0, 0);
         for path in files(backend, &["rs"]) {
             let text: String = code(&path).into_iter().map(|(_, line)| line).collect();

@@ -57,6 +57,7 @@ impl RevokeLease {
             BackendTag::Sqlite => "sqlite",
             BackendTag::Memory => "memory",
             BackendTag::Valkey => "valkey",
+            BackendTag::MariaDb => "mariadb",
         };
 
         format!("{family}:{}:{}:{}", self.key.uuid, lease.index, lease.epoch)

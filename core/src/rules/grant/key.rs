@@ -88,5 +88,6 @@ fn prefix(family: BackendTag) -> &'static str {
         BackendTag::Sqlite => "sqlite",
         BackendTag::Memory => "memory",
         BackendTag::Valkey => "valkey",
+        BackendTag::MariaDb => "mariadb",
     }
 }

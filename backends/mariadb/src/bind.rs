@@ -1,0 +1,93 @@
+//! Encodes values for MariaDB and decodes them.
+//!
+//! Truth values are integers, UUIDs their 16 bytes, JSON documents and lists texts. A UUID bound as
+//! text is its hyphenated form.
+
+use ff_core::EngineError;
+use ff_core::plan::value::{ColumnType, Value};
+use ff_core::schema::ColumnRef;
+use sqlx::mysql::{MySqlArguments, MySqlRow};
+use sqlx::{Arguments as _, AssertSqlSafe, Row as _, SqlSafeStr as _, SqlStr, ValueRef as _};
+use uuid::Uuid;
+
+use crate::error::{Failure, MariaDbError, corrupt};
+
+/// A rendered text: codegen made it from a shape, which holds no values.
+pub(crate) fn text(sql: &str) -> SqlStr {
+    AssertSqlSafe(sql.to_owned()).into_sql_str()
+}
+
+/// Adds the value, as `ty`.
+pub(crate) fn add(
+    arguments: &mut MySqlArguments,
+    value: &Value,
+    ty: ColumnType,
+) -> Result<(), MariaDbError> {
+    let added = match (value, ty) {
+        (Value::Null, _) => arguments.add(None::<&str>),
+        (Value::Bool(flag), _) => arguments.add(i64::from(*flag)),
+        (Value::Int(number), ColumnType::Float) => arguments.add(*number as f64),
+        (Value::Int(number), _) => arguments.add(*number),
+        (Value::Float(number), _) => arguments.add(*number),
+        (Value::Text(text), _) => arguments.add(text.as_str()),
+        (Value::Bytes(bytes), _) => arguments.add(bytes.as_slice()),
+        (Value::Uuid(uuid), ColumnType::Text) => arguments.add(uuid.to_string()),
+        (Value::Uuid(uuid), _) => arguments.add(uuid.as_bytes().as_slice()),
+        (Value::Json(document), _) => arguments.add(document.to_string()),
+        (Value::TextList(list), _) => arguments.add(serde_json::json!(list).to_string()),
+    };
+    added.map_err(|error| MariaDbError::read(sqlx::Error::Encode(error)))
+}
+
+/// Decodes one column of a result row.
+///
+/// # Errors
+/// `Validation(Corruption)` naming table and column if the stored value is not of type `ty`.
+pub(crate) fn read(
+    row: &MySqlRow,
+    index: usize,
+    column: ColumnRef,
+    ty: ColumnType,
+) -> Result<Value, Failure> {
+    let raw = row.try_get_raw(index).map_err(MariaDbError::read)?;
+    if raw.is_null() {
+        return Ok(Value::Null);
+    }
+
+    decode(row, index, ty).map_err(|reason| {
+        let (table, column) = (column.table, column.name);
+        Failure::Value(corrupt(format!("{table}.{column} is no {ty:?}: {reason}")))
+    })
+}
+
+fn decode(row: &MySqlRow, index: usize, ty: ColumnType) -> Result<Value, String> {
+    // The server knows bytes, texts and texts of bytes; the schema knows which of them it is.
+    let bytes = || row.try_get_unchecked::<Vec<u8>, _>(index).map_err(|error| error.to_string());
+    let number = || row.try_get_unchecked::<i64, _>(index).map_err(|error| error.to_string());
+    let json = |bytes: &[u8]| serde_json::from_slice(bytes).map_err(|error| error.to_string());
+
+    Ok(match ty {
+        ColumnType::SmallInt | ColumnType::Int | ColumnType::BigInt => Value::Int(number()?),
+        ColumnType::Bool => Value::Bool(number()? != 0),
+        ColumnType::Float => {
+            Value::Float(row.try_get_unchecked(index).map_err(|error| error.to_string())?)
+        }
+        ColumnType::Text => {
+            Value::Text(String::from_utf8(bytes()?).map_err(|_| "it is no UTF-8".to_owned())?)
+        }
+        ColumnType::Bytes => Value::Bytes(bytes()?),
+        ColumnType::Uuid => {
+            Value::Uuid(Uuid::from_slice(&bytes()?).map_err(|error| error.to_string())?)
+        }
+        ColumnType::Json => Value::Json(json(&bytes()?)?),
+        ColumnType::TextList => {
+            let texts = serde_json::from_value(json(&bytes()?)?);
+            Value::TextList(texts.map_err(|error| error.to_string())?)
+        }
+    })
+}
+
+/// The cells of a row as the engine's values, for answers.
+pub(crate) fn cell(row: &MySqlRow, index: usize, column: ColumnRef) -> Result<Value, EngineError> {
+    read(row, index, column, column.ty).map_err(EngineError::from)
+}
