@@ -44,7 +44,7 @@ impl<D: Dialect> Statements<D> {
     /// The statements of a plan, and its values.
     ///
     /// # Errors
-    /// Those of [`ff_codegen::render`].
+    /// Those of [`ff_codegen::render()`].
     pub fn plan(&self, plan: Plan) -> Result<(Arc<PlanScript>, Bindings), RenderError> {
         let (shape, bindings) = plan.into_shape();
         let rendered = self.plans.find(shape, |shape| {
@@ -57,7 +57,7 @@ impl<D: Dialect> Statements<D> {
     /// The statement of each query, and its values.
     ///
     /// # Errors
-    /// Those of [`ff_codegen::query`].
+    /// Those of [`ff_codegen::query()`].
     pub fn queries(&self, queries: Vec<Query>) -> Result<Vec<BoundQuery>, RenderError> {
         queries.into_iter().map(|query| self.query(query)).collect()
     }
