@@ -86,7 +86,13 @@ impl MariaDbOptions {
     pub(crate) fn parse(&self) -> Result<Connections, MariaDbError> {
         let refused =
             |reason: String| MariaDbError::read(sqlx::Error::Configuration(reason.into()));
-        let (_, rest) = self.url.split_once(':').unwrap_or_default();
+        let (scheme, rest) = self.url.split_once(':').unwrap_or_default();
+        // Anything else may be a secret in the wrong place, so no message repeats it.
+        let is_known = ["mariadb", "mysql"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+        if !is_known || !rest.starts_with("//") {
+            return Err(refused("the URL does not begin with mariadb:// or mysql://".to_owned()));
+        }
+
         let (_, query) = rest.split_once('?').unwrap_or_default();
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let name = parameter.split('=').next().unwrap_or_default();
@@ -170,8 +176,12 @@ mod tests {
         let printed = format!("{:?}", MariaDbOptions::new(url));
         assert!(!printed.contains("hunter2"), "{printed}");
         assert!(printed.contains("db.example") && printed.contains("6543"), "{printed}");
-        let printed = format!("{:?}", MariaDbOptions::new("not a url: hunter2"));
-        assert!(!printed.contains("hunter2"), "{printed}");
+        for wrong in ["not a url: hunter2", "mysql:hunter2", "hunter2", "postgres://hunter2"] {
+            let printed = format!("{:?}", MariaDbOptions::new(wrong));
+            assert!(!printed.contains("hunter2"), "{printed}");
+            let refused = MariaDbOptions::new(wrong).parse().err().map(|error| error.to_string());
+            assert!(refused.is_some_and(|refused| !refused.contains("hunter2")), "{wrong}");
+        }
     }
 
     #[test]
