@@ -184,6 +184,7 @@ fn fixed_by(predicate: &Predicate, fixed: &mut Vec<ColumnRef>) {
         | Predicate::CoveredOrOpen(..)
         | Predicate::EmptyList(_)
         | Predicate::FirstBelow(..)
+        | Predicate::NoneBelow(..)
         | Predicate::EachList(_)
         | Predicate::After(_) => {}
     }

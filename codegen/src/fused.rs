@@ -146,6 +146,7 @@ fn add_bounds(slots: &mut Vec<usize>, predicate: &Predicate, compare: Compare) {
         | Predicate::NotNull(_)
         | Predicate::EmptyList(_)
         | Predicate::FirstBelow(..)
+        | Predicate::NoneBelow(..)
         | Predicate::EachList(_)
         | Predicate::Among(..)
         | Predicate::Contains(..)

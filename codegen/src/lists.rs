@@ -7,6 +7,7 @@
 //! predicate may also ask for the best rows of each list, whatever it is.
 
 use ff_core::plan::{Compare, Path, Predicate};
+use ff_core::schema::execution::TOKENS_BELOW;
 use ff_core::schema::{ColumnRef, TableRef};
 use sea_query::{
     Alias, CommonTableExpression, Expr, ExprTrait, IntoTableRef, JoinType, Query, SelectStatement,
@@ -35,6 +36,8 @@ pub(crate) struct ByList<'a> {
     by: Option<Covering<'a>>,
     /// The parts that an index proves or finds by equality.
     same: Vec<&'a Predicate>,
+    /// True if no list that begins with a token is asked for.
+    passes_tokens: bool,
 }
 
 impl<'a> ByList<'a> {
@@ -57,7 +60,10 @@ impl<'a> ByList<'a> {
             matches!(part, Predicate::OneOf(..) | Predicate::NotNull(_))
                 || matches!(part, Predicate::Compare(path, Compare::Equal, _) if equal(path))
         });
-        Some(Self { table, column, by, same: same.collect() })
+        let passes_tokens = parts.iter().any(|part| {
+            matches!(part, Predicate::NoneBelow(of, bound) if *of == column && **bound == *TOKENS_BELOW)
+        });
+        Some(Self { table, column, by, same: same.collect(), passes_tokens })
     }
 
     /// `WITH RECURSIVE known (key, covered)`. It begins below every list; on Postgres that is the
@@ -110,10 +116,20 @@ impl<'a> ByList<'a> {
             first.cond_where(scalars.predicate(part));
         }
         let key = self.key(dialect, alias);
-        first.and_where(key.clone().gt(Expr::col((KNOWN, KEY))));
+        first.and_where(key.clone().gt(self.from(dialect)));
         first.order_by_expr(key, sea_query::Order::Asc);
         limit_to_one(&mut first);
         first
+    }
+
+    /// The key behind which the next list is looked for: the known one, or the last of lists that
+    /// are all none.
+    fn from(&self, dialect: &dyn Dialect) -> Expr {
+        let known = || Expr::col((KNOWN, KEY));
+        let passed = dialect.keys_of_token_lists().filter(|_| self.passes_tokens);
+        let Some((first, behind)) = passed else { return known() };
+        let is_within = known().gte(first).and(known().lt(behind.clone()));
+        Expr::case(is_within, behind).finally(known()).into()
     }
 
     /// Has the select take `rows` once for each list that `lists` has. They are a select from the

@@ -165,6 +165,10 @@ impl<S: Operands> Scalars<'_, S> {
             Predicate::FirstBelow(column, bound) => {
                 Condition::all().add(self.dialect.begins_below(self.column(*column), bound))
             }
+            Predicate::NoneBelow(column, bound) => {
+                let below = self.dialect.begins_below(self.column(*column), bound);
+                Condition::all().add(below.is_not(Expr::custom_keyword("TRUE")))
+            }
             Predicate::After(pairs) => {
                 let columns: Vec<Expr> =
                     pairs.iter().map(|(column, _)| self.column(*column)).collect();
@@ -243,6 +247,7 @@ impl<'a> Covering<'a> {
             | Predicate::NotNull(_)
             | Predicate::EmptyList(_)
             | Predicate::FirstBelow(..)
+            | Predicate::NoneBelow(..)
             | Predicate::EachList(_)
             | Predicate::After(_) => None,
         }

@@ -87,6 +87,26 @@ impl Scene {
         self.sample("claim", "with a key, behind many that need something else", async |b| {
             b.claim(&lane(), &capabilities(), worker()).await
         });
+        self.claimed_behind_a_full_key();
+    }
+
+    /// Claims behind more executions of a full key than a claim looks at first.
+    fn claimed_behind_a_full_key(&mut self) {
+        let _ =
+            now(self.backend.set_limit(SetLimitArgs::new("closed", "operator").with_running(0)));
+        for _ in 0..40 {
+            let limit_keys = vec!["closed".into()];
+            let policy = ExecutionPolicy { limit_keys, ..ExecutionPolicy::default() };
+            self.submit(|args| (args.policy, args.priority) = (Some(policy), FIRST + 1));
+        }
+
+        for (case, offered) in [
+            ("behind a full key", capabilities()),
+            ("behind a full key, without capabilities", CapabilitySet::new(Vec::<String>::new())),
+        ] {
+            self.submit(|args| (args.policy, args.priority) = (Some(keyed()), FIRST));
+            self.sample("claim", case, async |b| b.claim(&lane(), &offered, worker()).await);
+        }
     }
 
     /// Ends by handles that say that there is a permit.

@@ -164,7 +164,7 @@ impl Bench {
             Leftover::Nothing => {}
             Leftover::Directory(directory) => directory.close().unwrap(),
             Leftover::Schema(pool, schema) => drop_schema(&pool, &schema).await,
-            Leftover::Database(copy) => copy.remove().await,
+            Leftover::Database(copy) => copy.free().await,
             Leftover::MariaDb(database, pool) => database.free(&pool).await,
         }
     }
@@ -229,7 +229,7 @@ pub(crate) async fn postgres() -> Bench {
 
 /// A database of its own: a copy of a migrated one, which costs less than to migrate.
 pub(crate) async fn postgres_copy() -> Bench {
-    let copy = copies::Copy::create().await;
+    let copy = copies::Copy::take().await;
     let options = PostgresOptions::new(copy.url()).schema(copies::schema());
     postgres_opened(options, Leftover::Database(copy)).await
 }

@@ -138,6 +138,7 @@ fn flags_of(dialect: &dyn Dialect, table: &Table, index: &Index) -> Vec<ColumnRe
         | Predicate::CoveredOrOpen(..)
         | Predicate::EmptyList(_)
         | Predicate::FirstBelow(..)
+        | Predicate::NoneBelow(..)
         | Predicate::EachList(_)
         | Predicate::After(_) => None,
     };

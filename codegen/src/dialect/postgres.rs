@@ -2,7 +2,7 @@
 
 use ff_core::plan::Name;
 use ff_core::plan::value::ColumnType;
-use ff_core::schema::execution::exec_core;
+use ff_core::schema::execution::{TOKENS_BELOW, exec_core};
 use ff_core::schema::{ColumnRef, TableRef};
 use sea_query::{
     CaseStatement, Expr, ExprTrait, Func, FunctionCall, InsertStatement, LockBehavior, LockType,
@@ -265,6 +265,11 @@ impl Dialect for Postgres {
         no_bytes()
     }
 
+    fn keys_of_token_lists(&self) -> Option<(Expr, Expr)> {
+        let bytes = |hex: &str| constant(&format!("\\x{hex}")).cast_as("bytea");
+        Some((bytes("80"), bytes(&"ff".repeat(33))))
+    }
+
     fn list_search(&self) -> ListSearch {
         ListSearch::Lateral
     }
@@ -488,6 +493,9 @@ fn key_of_list(list: Expr) -> Expr {
     let two = Func::cust("repeat").arg(backslash()).arg(Expr::cust("2"));
     let escaped = Func::cust("replace").arg(document.cast_as("text")).arg(backslash()).arg(two);
     let digest = Func::cust("sha256").arg(Expr::from(escaped).cast_as("bytea"));
+    let is_token = operator(list.clone(), "[1] COLLATE \"C\" <", constant(TOKENS_BELOW));
+    let bit = Expr::case(is_token, Expr::cust("1")).finally(Expr::cust("0"));
+    let digest = Func::cust("set_bit").arg(digest).arg(Expr::cust("7")).arg(bit);
     let count = Expr::from(Func::cust("cardinality").arg(list));
     Expr::case(count.eq(Expr::cust("0")), no_bytes()).finally(digest).into()
 }

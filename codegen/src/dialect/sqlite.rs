@@ -236,6 +236,11 @@ impl Dialect for Sqlite {
         constant("")
     }
 
+    fn keys_of_token_lists(&self) -> Option<(Expr, Expr)> {
+        // The texts of lists that begin with an escaped control character.
+        Some((constant("[\"\\u0000"), constant("[\"\\u0020")))
+    }
+
     fn list_search(&self) -> ListSearch {
         ListSearch::InCondition
     }

@@ -13,6 +13,7 @@ migrations! {
     8 "0008_fairness",
     9 "0009_steps",
     10 "0010_keyed_walk",
+    11 "0011_token_lists",
 }
 
 migrations! {
@@ -27,9 +28,11 @@ migrations! {
     8 "0008_fairness",
     9 "0009_steps",
     10 "0010_keyed_walk",
+    11 "0011_token_lists",
 }
 
 migrations! {
     MARIADB "mariadb"
     10 "0010_keyed_walk",
+    11 "0011_token_lists",
 }

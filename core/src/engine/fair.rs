@@ -105,16 +105,17 @@ pub(super) async fn list_by_turns(
     let lanes = &executor.process_state().lanes;
     let of_each = lanes.of_each(&lane, limit);
     let candidates = Candidates::of_each(claim, of_each, ROWS);
-    let (candidates, read, read_at) = match lanes.take(&lane, executor.now()) {
+    let (found, read, read_at) = match lanes.take(&lane, executor.now()) {
         Some((known, read_at)) => (run(executor, &candidates).await?, known, read_at),
         None => {
             let read_at = executor.now();
             let list = ListByTurns { candidates, lane: lane.clone() };
-            let (candidates, read) = run(executor, &list).await?;
-            (candidates, read, read_at)
+            let (found, read) = run(executor, &list).await?;
+            (found, read, read_at)
         }
     };
 
+    let candidates = found.candidates;
     let is_cut = ROWS as usize <= candidates.len();
     let mut by_key: BTreeMap<String, VecDeque<Candidate>> = BTreeMap::new();
     for candidate in candidates.into_iter().filter(is_open) {

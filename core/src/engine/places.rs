@@ -23,6 +23,10 @@ use crate::rules::execution::claim::{Claim, Claimed, Place, Searched};
 /// passing over so few costs little, and until then the order is exact.
 const EXACT: usize = 5_000;
 
+/// The time of a search from the head that shows that there is much to pass over, whatever this
+/// process has claimed, ms.
+const SLOW_MS: i64 = 20;
+
 /// The shortest time between two searches from the head, ms.
 const PAUSE_MS: i64 = 50;
 
@@ -120,7 +124,11 @@ impl Places {
         // Where nothing is left behind a place, the next claim begins at the head.
         known.last = claimed.last.or(known.last.filter(|_| from.is_none()));
         if from.is_none() {
-            let pause = now_ms.saturating_sub(began_ms).saturating_mul(SHARE);
+            let taken_ms = now_ms.saturating_sub(began_ms);
+            if SLOW_MS <= taken_ms {
+                known.claimed = known.claimed.max(EXACT);
+            }
+            let pause = taken_ms.saturating_mul(SHARE);
             known.head_due_ms = now_ms.saturating_add(pause.clamp(PAUSE_MS, LONGEST_MS));
         }
     }
@@ -186,6 +194,15 @@ mod tests {
         places.found(&lane("a"), None, &claimed(1, 640), [2, 3]);
         assert_eq!(places.next(&lane("a"), 4), Some(place(640)));
         assert_eq!(places.next(&lane("b"), 4), None);
+    }
+
+    #[test]
+    fn a_process_searches_on_at_once_where_the_search_from_the_head_is_slow() {
+        let places = Places::default();
+        places.found(&lane("a"), None, &claimed(1, 640), [0, SLOW_MS]);
+        assert_eq!(places.next(&lane("a"), SLOW_MS + 1), Some(place(640)));
+        places.found(&lane("b"), None, &claimed(1, 640), [0, SLOW_MS - 1]);
+        assert_eq!(places.next(&lane("b"), SLOW_MS), None);
     }
 
     #[test]

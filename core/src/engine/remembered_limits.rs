@@ -5,11 +5,16 @@
 //! takes it, and then its key is read anew. So is a key that seems full: ends of other processes,
 //! and of this one, give permits back that still count as taken here. The limits themselves are
 //! read anew after a short time, and at once where this process changes one.
+//!
+//! One claim at a time has what is remembered: the one whose turn it is. What becomes of the plans
+//! that it sent is noted later.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
+use super::in_flight::InFlight;
 use super::lock::lock;
+use super::obstacles::KnownObstacles;
 use super::remembered::is_fresh;
 use super::{Executor, run};
 use crate::model::error::EngineError;
@@ -27,13 +32,28 @@ const CAPACITY: usize = 10_000;
 
 /// What a process remembers between its claims.
 #[derive(Debug, Default)]
-pub(super) struct RememberedLimits(Mutex<Memory>);
+pub(super) struct RememberedLimits {
+    memory: Mutex<Memory>,
+    /// What claims are taking at the moment.
+    pub(super) in_flight: InFlight,
+}
 
 #[derive(Debug, Default)]
 struct Memory {
     known: Option<KnownLimits>,
+    /// What turned out while a claim had what is known.
+    failures: Vec<Failure>,
     /// The number of times that all was forgotten.
     forgotten: u64,
+}
+
+/// An execution did not get what it was to take.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It was not there to be taken any more.
+    Gone(Holdings),
+    /// Another process had taken some of it.
+    Overtaken(Holdings),
 }
 
 /// The limits, and what is known to be taken of some keys.
@@ -48,12 +68,14 @@ pub(super) struct KnownLimits {
     read_at: Option<TimestampMs>,
     /// The number of times that the process had forgotten all before.
     forgotten: u64,
+    /// What stood before the executions that the last claims took.
+    pub(super) obstacles: KnownObstacles,
 }
 
 impl RememberedLimits {
     /// Takes what is remembered, for a claim that has its turn.
     pub(super) fn take(&self, executor: &dyn Executor) -> KnownLimits {
-        let mut memory = lock(&self.0);
+        let mut memory = lock(&self.memory);
         let forgotten = memory.forgotten;
         memory
             .known
@@ -61,9 +83,19 @@ impl RememberedLimits {
             .unwrap_or_else(|| KnownLimits { forgotten, ..KnownLimits::none(executor) })
     }
 
+    /// Notes what was not taken after all.
+    pub(super) fn note(&self, failures: Vec<Failure>, now: TimestampMs) {
+        let mut memory = lock(&self.memory);
+        match &mut memory.known {
+            Some(known) => known.correct(&failures, now),
+            None => memory.failures.extend(failures),
+        }
+    }
+
     /// Remembers it for the next claim.
-    pub(super) fn put_back(&self, known: KnownLimits) {
-        let mut memory = lock(&self.0);
+    pub(super) fn put_back(&self, mut known: KnownLimits, now: TimestampMs) {
+        let mut memory = lock(&self.memory);
+        known.correct(&std::mem::take(&mut memory.failures), now);
         if known.forgotten == memory.forgotten && known.keys.len() <= CAPACITY {
             memory.known = Some(known);
         }
@@ -71,7 +103,7 @@ impl RememberedLimits {
 
     /// Forgets all: a limit was changed.
     pub(super) fn forget(&self) {
-        let mut memory = lock(&self.0);
+        let mut memory = lock(&self.memory);
         memory.known = None;
         memory.forgotten += 1;
     }
@@ -82,7 +114,30 @@ impl KnownLimits {
     pub(super) fn none(executor: &dyn Executor) -> Self {
         let held = HeldLimits::of(BTreeMap::new(), executor.partitions());
         let (keys, contended) = (BTreeSet::new(), BTreeMap::new());
-        Self { held, keys, contended, read_at: None, forgotten: 0 }
+        let obstacles = KnownObstacles::default();
+        Self { held, keys, contended, read_at: None, forgotten: 0, obstacles }
+    }
+
+    /// Reads what is taken of full keys. Returns those with enough left for what was refused.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub(super) async fn freed(
+        &mut self,
+        executor: &dyn Executor,
+        refused: &BTreeMap<String, Asking>,
+    ) -> Result<Vec<String>, EngineError> {
+        let keys: BTreeSet<String> = refused.keys().cloned().collect();
+        self.keys.retain(|key| !keys.contains(key));
+        self.know(executor, &keys).await?;
+
+        let mut freed = Vec::new();
+        for (key, asking) in refused {
+            if self.held.shortages(asking, executor.now())?.is_empty() {
+                freed.push(key.clone());
+            }
+        }
+        Ok(freed)
     }
 
     /// Chooses what each of these takes, best first; it counts as taken from then on.
@@ -150,6 +205,19 @@ impl KnownLimits {
         Ok(admissions)
     }
 
+    fn correct(&mut self, failures: &[Failure], now: TimestampMs) {
+        for failure in failures {
+            match failure {
+                Failure::Gone(holdings) => self.unlearn(holdings),
+                Failure::Overtaken(holdings) => self.forget(holdings, now),
+            }
+        }
+        if !failures.is_empty() {
+            // A key may have counted as full only for what was not taken.
+            self.obstacles = KnownObstacles::default();
+        }
+    }
+
     /// Forgets what is taken of the keys of these: another process has taken some of it, so that
     /// for some time it is read each time.
     pub(super) fn forget(&mut self, holdings: &Holdings, now: TimestampMs) {
@@ -193,6 +261,7 @@ impl KnownLimits {
                 let partitions = executor.partitions();
                 let read = ReadHeld { keys: keys.iter().cloned().collect(), partitions };
                 self.held = run(executor, &read).await?;
+                note_in_flight(executor, &mut self.held);
                 (self.keys, self.read_at) = (BTreeSet::new(), None);
                 return Ok(keys.clone());
             };
@@ -209,6 +278,7 @@ impl KnownLimits {
         }
         let read = ReadTaken::of(&unknown, &self.held)?;
         self.held.replace(&unknown, run(executor, &read).await?);
+        note_in_flight(executor, &mut self.held);
         self.keys.extend(unknown.iter().cloned());
         Ok(unknown)
     }
@@ -216,4 +286,9 @@ impl KnownLimits {
     fn are_limits_known(&self, now: TimestampMs) -> bool {
         self.read_at.is_some_and(|read_at| is_fresh(read_at.0, now.0))
     }
+}
+
+/// Counts as taken what claims of this process are taking: no row shows it yet.
+pub(super) fn note_in_flight(executor: &dyn Executor, held: &mut HeldLimits) {
+    executor.process_state().limits.in_flight.note(held);
 }

@@ -6,24 +6,30 @@
 //!
 //! An execution with a full limit hides none behind it: the next list passes over the key.
 //!
+//! Claims of one process list and choose in turns. A turn ends where the plans are sent, so that the
+//! next claim lists meanwhile. It lasts until they have committed where one plan decides what is
+//! left for the next: with estimates and fairness keys.
+//!
 //! Of a lane with fairness keys, the best executions of each key are listed, and those are taken
 //! that come next by turns. The claim stores the turns first: no two claims count on the same ones.
 
 use std::collections::BTreeSet;
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join};
 
 use super::combined::Callers;
 use super::fair::{Turned, list_by_turns};
+use super::obstacles::Obstacles;
 use super::places::claim_up_to;
-use super::remembered_limits::KnownLimits;
+use super::remembered_limits::{Failure, KnownLimits};
+use super::turns::Turn;
 use super::{Executor, run};
 use crate::model::error::EngineError;
 use crate::model::handle::Handle;
 use crate::rules::budget::room::Room;
 use crate::rules::budget::token::{ESTIMATES, limit_token, token};
-use crate::rules::execution::candidates::{Candidate, Candidates};
-use crate::rules::execution::claim::Claim;
+use crate::rules::execution::candidates::{Candidate, Candidates, Found};
+use crate::rules::execution::claim::{Claim, Searched};
 use crate::rules::execution::reserve::{ClaimReserving, Taken};
 use crate::rules::limit::admit::Admission;
 use crate::rules::limit::held::Holdings;
@@ -35,15 +41,20 @@ const ROUNDS: usize = 16;
 struct Reserving<'a> {
     executor: &'a dyn Executor,
     room: Room,
-    known: KnownLimits,
+    searched: Searched,
     /// The budgets with too little room.
     short: BTreeSet<String>,
-    /// The tokens of full limits.
-    full: BTreeSet<String>,
+    /// The keys of full limits, and whether more than these stand before what may be taken.
+    obstacles: Obstacles,
+    /// True if these come from the claim before.
+    is_recalled: bool,
 }
 
+/// Executions that a claim is about to take, and what they take of their limits.
+type Attempts = Vec<(Candidate, Holdings)>;
+
 /// What of one list may be taken, and the turns that it takes.
-type Listed = (Sorted, Option<Turned>);
+type Chosen = (Sorted, Option<Turned>);
 
 /// The callers that claimed executions go to, and the turns that they use up.
 struct Receivers<'a> {
@@ -67,13 +78,58 @@ struct Sorted {
     /// The number of those that any claim takes.
     plain: u32,
     /// Those with an estimate or keys.
-    attempts: Vec<(Candidate, Holdings)>,
+    attempts: Attempts,
     /// True if another list may name others.
     is_moving: bool,
 }
 
+/// The order in which executions are looked for.
+#[derive(Clone, Copy)]
+enum Order {
+    OfLane,
+    ByList,
+    ByTurns,
+}
+
+/// The executions that come next, and the turns that they take.
+struct Listed {
+    candidates: Vec<Candidate>,
+    turned: Option<Turned>,
+    is_by_list: bool,
+}
+
+/// Lists the executions that come next, but for those behind obstacles.
+async fn list(
+    executor: &dyn Executor,
+    claim: Claim,
+    order: Order,
+    obstacles: &Obstacles,
+) -> Result<Listed, EngineError> {
+    let in_flight = executor.process_state().limits.in_flight.executions_of(claim.terms().lane());
+    let is_full = |key: &String| obstacles.refused.contains_key(key);
+    let is_open = |candidate: &Candidate| {
+        let is_free = !in_flight.contains(&candidate.key.uuid);
+        is_free && !candidate.limits.keys.iter().any(is_full)
+    };
+    // Those in flight come first, and there are as many more behind them.
+    let limit = claim.limit();
+    let beside = u32::try_from(in_flight.len()).unwrap_or(u32::MAX);
+    let list = match order {
+        Order::ByTurns => {
+            let (candidates, turned) = list_by_turns(executor, claim, is_open).await?;
+            return Ok(Listed { candidates, turned, is_by_list: false });
+        }
+        Order::OfLane => Candidates::best(claim.up_to(limit.saturating_add(beside))),
+        Order::ByList => Candidates::best_by_list(claim.up_to(limit.saturating_add(beside))),
+    };
+    let Found { mut candidates, is_by_list } = run(executor, &list).await?;
+    candidates.retain(is_open);
+    candidates.truncate(limit as usize);
+    Ok(Listed { candidates, turned: None, is_by_list })
+}
+
 /// Claims up to as many executions as the callers ask for, with estimates, keys of limits or
-/// neither, when they have their turn.
+/// neither, beginning in this turn.
 ///
 /// # Errors
 /// Those of the backend. What was claimed before is with the callers.
@@ -81,17 +137,22 @@ pub(super) async fn claim_reserving(
     executor: &dyn Executor,
     callers: &mut Callers,
     room: Room,
+    turn: Turn<()>,
 ) -> Result<(), EngineError> {
-    let limits = &executor.process_state().limits;
-    let mut reserving = Reserving::new(executor, room, limits.take(executor));
+    let Some(first) = callers.rest() else { return Ok(()) };
+    let mut reserving = Reserving::new(executor, room, first.searched());
+    let mut first_turn = Some(turn);
     for _ in 0..ROUNDS {
         let Some(rest) = callers.rest() else { break };
         let offered = reserving.offered(rest);
-        if !reserving.claim_listed(&offered, callers).await? {
+        let turn = match first_turn.take() {
+            Some(turn) => turn,
+            None => executor.process_state().wait_to_reserve().await,
+        };
+        if !reserving.claim_listed(&offered, callers, turn).await? {
             break;
         }
     }
-    limits.put_back(reserving.known);
     Ok(())
 }
 
@@ -102,10 +163,11 @@ pub(super) async fn some_fits(
     claim: &Claim,
     room: Room,
 ) -> Result<bool, EngineError> {
-    let mut reserving = Reserving::new(executor, room, KnownLimits::none(executor));
+    let mut reserving = Reserving::new(executor, room, claim.searched());
+    let mut known = KnownLimits::none(executor);
     for _ in 0..ROUNDS {
         let offered = reserving.offered(claim.clone());
-        let (sorted, _) = reserving.list(&offered).await?;
+        let (sorted, _) = reserving.choose(&offered, &mut known).await?;
         if 0 < sorted.plain {
             return Ok(true);
         }
@@ -126,8 +188,9 @@ pub(super) async fn some_fits(
 }
 
 impl<'a> Reserving<'a> {
-    fn new(executor: &'a dyn Executor, room: Room, known: KnownLimits) -> Self {
-        Self { executor, room, known, short: BTreeSet::new(), full: BTreeSet::new() }
+    fn new(executor: &'a dyn Executor, room: Room, searched: Searched) -> Self {
+        let (short, obstacles) = (BTreeSet::new(), Obstacles::default());
+        Self { executor, room, searched, short, obstacles, is_recalled: false }
     }
 
     /// The claim that offers all room but that of budgets with too little, and passes over full
@@ -152,18 +215,13 @@ impl<'a> Reserving<'a> {
 
     /// Lists the executions that come next, and chooses what those that are not plain take of
     /// their limits.
-    async fn list(&mut self, offered: &Claim) -> Result<Listed, EngineError> {
-        let full = self.full.iter().cloned().collect();
-        let listing = self.listing(offered, full);
-        let is_full = |key: &String| self.full.contains(&limit_token(key));
-        let is_open = |candidate: &Candidate| !candidate.limits.keys.iter().any(is_full);
-        let (candidates, mut turned) = if self.is_fair(offered) {
-            list_by_turns(self.executor, listing, is_open).await?
-        } else {
-            let candidates = run(self.executor, &Candidates::best(listing)).await?;
-            (candidates.into_iter().filter(is_open).collect(), None)
-        };
-        let admissions = self.known.admit(self.executor, &candidates).await?;
+    async fn choose(
+        &mut self,
+        offered: &Claim,
+        known: &mut KnownLimits,
+    ) -> Result<Chosen, EngineError> {
+        let (candidates, mut turned) = self.candidates(offered, known).await?;
+        let admissions = known.admit(self.executor, &candidates).await?;
 
         let mut sorted = Sorted::default();
         for (candidate, admission) in candidates.into_iter().zip(admissions) {
@@ -177,7 +235,7 @@ impl<'a> Reserving<'a> {
             match admission {
                 Admission::Admitted(holdings) => sorted.attempts.push((candidate, holdings)),
                 Admission::Full(key) => {
-                    self.full.insert(limit_token(&key));
+                    self.obstacles.note(&key, &candidate.limits);
                     sorted.is_moving = true;
                 }
             }
@@ -185,6 +243,46 @@ impl<'a> Reserving<'a> {
         // Behind those that came next may be more.
         sorted.is_moving |= turned.is_some();
         Ok((sorted, turned))
+    }
+
+    /// Lists the executions that come next and have no full key.
+    async fn candidates(
+        &mut self,
+        offered: &Claim,
+        known: &mut KnownLimits,
+    ) -> Result<(Vec<Candidate>, Option<Turned>), EngineError> {
+        loop {
+            let is_recalled = std::mem::take(&mut self.is_recalled);
+            let listing = self.listing(offered, self.full_tokens());
+            let order = self.order(offered);
+            let (listed, freed) = if is_recalled && !self.obstacles.refused.is_empty() {
+                let freed = known.freed(self.executor, &self.obstacles.refused);
+                try_join(list(self.executor, listing, order, &self.obstacles), freed).await?
+            } else {
+                (list(self.executor, listing, order, &self.obstacles).await?, Vec::new())
+            };
+
+            if freed.is_empty() {
+                if listed.is_by_list {
+                    self.obstacles.behind_others_at.get_or_insert(self.executor.now());
+                }
+                return Ok((listed.candidates, listed.turned));
+            }
+            // What comes next is another list.
+            self.obstacles.refused.retain(|key, _| !freed.contains(key));
+        }
+    }
+
+    fn full_tokens(&self) -> Vec<String> {
+        self.obstacles.refused.keys().map(|key| limit_token(key)).collect()
+    }
+
+    fn order(&self, offered: &Claim) -> Order {
+        match self.obstacles.behind_others_at {
+            _ if self.is_fair(offered) => Order::ByTurns,
+            Some(_) => Order::ByList,
+            None => Order::OfLane,
+        }
     }
 
     fn is_fair(&self, offered: &Claim) -> bool {
@@ -196,38 +294,64 @@ impl<'a> Reserving<'a> {
         &mut self,
         offered: &Claim,
         callers: &mut Callers,
+        turn: Turn<()>,
     ) -> Result<bool, EngineError> {
-        let (sorted, mut turned) = self.list(offered).await?;
+        let mut known = self.executor.process_state().limits.take(self.executor);
+        self.recall(&mut known);
+        let (sorted, mut turned) = self.choose(offered, &mut known).await?;
         let is_stored = match &mut turned {
             Some(turned) => turned.store(self.executor).await?,
             None => true,
         };
         if !is_stored {
             // Another claim took these turns.
-            sorted.attempts.iter().for_each(|(_, holdings)| self.known.unlearn(holdings));
+            sorted.attempts.iter().for_each(|(_, holdings)| known.unlearn(holdings));
+            self.put_back(known);
             return Ok(true);
         }
+
         let mut to = Receivers { callers, turned };
-        let claimed = self.claim_sorted(offered, sorted, &mut to).await;
+        let claimed = self.claim_sorted(offered, sorted, known, &mut to, turn).await;
         if let Some(turned) = to.turned {
             turned.give_back_the_rest(self.executor).await?;
         }
         claimed
     }
 
-    /// Claims what one list names, each execution with its turn.
+    /// Begins with what the claim before knew, and goes on with what it knew itself.
+    fn recall(&mut self, known: &mut KnownLimits) {
+        let is_first = self.obstacles.is_none();
+        self.obstacles = known.obstacles.take(&self.searched, self.executor.now());
+        self.is_recalled = is_first;
+    }
+
+    /// Leaves what is known to the next claim.
+    fn put_back(&self, mut known: KnownLimits) {
+        known.obstacles.put_back(self.searched.clone(), self.obstacles.clone());
+        self.executor.process_state().limits.put_back(known, self.executor.now());
+    }
+
+    /// Claims what one list names, each execution with its turn by fairness.
     async fn claim_sorted(
         &mut self,
         offered: &Claim,
         sorted: Sorted,
+        mut known: KnownLimits,
         to: &mut Receivers<'_>,
+        turn: Turn<()>,
     ) -> Result<bool, EngineError> {
         let Sorted { plain, attempts, is_moving } = sorted;
         let is_moving = is_moving || 0 < plain || !attempts.is_empty();
-        let (estimated, others): (Vec<_>, Vec<_>) =
+        let (estimated, others): (Attempts, Attempts) =
             attempts.into_iter().partition(|(candidate, _)| candidate.reserves);
+        self.claim_one_by_one(offered, &estimated, &mut known, to).await?;
 
-        self.claim_one_by_one(offered, &estimated, to).await?;
+        let executor = self.executor;
+        let sent = others.iter().map(|(candidate, holdings)| (candidate.key, holdings));
+        let in_flight = &executor.process_state().limits.in_flight;
+        let _sent = in_flight.send(offered.terms().lane(), sent);
+        self.put_back(known);
+        let _turn = to.turned.is_some().then_some(turn);
         self.claim_side_by_side(offered, &others, to).await?;
         self.claim_plain(offered, plain, to).await?;
         Ok(is_moving)
@@ -238,6 +362,7 @@ impl<'a> Reserving<'a> {
         &mut self,
         offered: &Claim,
         attempts: &[(Candidate, Holdings)],
+        known: &mut KnownLimits,
         to: &mut Receivers<'_>,
     ) -> Result<(), EngineError> {
         for (candidate, holdings) in attempts {
@@ -245,8 +370,8 @@ impl<'a> Reserving<'a> {
             let own = to.callers.on_terms_of(caller, offered);
             match self.take(&own, candidate, holdings, false).await? {
                 Taken::Claimed(handle) => to.give(caller, handle, candidate.turn_key()),
-                Taken::Overtaken => self.known.forget(holdings, self.executor.now()),
-                Taken::Fits | Taken::NoRoom(_) | Taken::Gone => self.known.unlearn(holdings),
+                Taken::Overtaken => known.forget(holdings, self.executor.now()),
+                Taken::Fits | Taken::NoRoom(_) | Taken::Gone => known.unlearn(holdings),
             }
         }
         Ok(())
@@ -267,26 +392,21 @@ impl<'a> Reserving<'a> {
         });
         let taken = join_all(taken).await;
 
-        let (mut failed, mut lost) = (None, false);
+        let (mut failed, mut lost) = (None, Vec::new());
         for ((taken, caller), (candidate, holdings)) in taken.into_iter().zip(places).zip(attempts)
         {
             match taken {
                 Ok(Taken::Claimed(handle)) => to.give(caller, handle, candidate.turn_key()),
-                Ok(Taken::Overtaken) => {
-                    self.known.forget(holdings, self.executor.now());
-                    lost = true;
-                }
-                Ok(Taken::Gone) => {
-                    self.known.unlearn(holdings);
-                    lost = true;
-                }
+                Ok(Taken::Overtaken) => lost.push(Failure::Overtaken(holdings.clone())),
+                Ok(Taken::Gone) => lost.push(Failure::Gone(holdings.clone())),
                 Ok(Taken::Fits | Taken::NoRoom(_)) => {}
                 Err(error) => failed = Some(error),
             }
         }
-        if lost {
+        if !lost.is_empty() {
             // A key may have counted as full only for what was not taken after all.
-            self.full.clear();
+            self.obstacles = Obstacles::default();
+            self.executor.process_state().limits.note(lost, self.executor.now());
         }
         failed.map_or(Ok(()), Err)
     }

@@ -259,6 +259,13 @@ impl Col<Vec<String>> {
         Predicate::FirstBelow(self.column(), bound.into())
     }
 
+    /// The list stored in the column is empty, or its first text does not come before `bound`, byte
+    /// by byte.
+    #[must_use]
+    pub fn begins_not_below(self, bound: &'static str) -> Predicate {
+        Predicate::NoneBelow(self.column(), bound.into())
+    }
+
     /// Any list, where rows are looked for list by list.
     #[must_use]
     pub fn each(self) -> Predicate {

@@ -216,6 +216,9 @@ impl Display for Predicate {
             Predicate::FirstBelow(column, bound) => {
                 write!(f, "{} begins below {bound:?}", column.name)
             }
+            Predicate::NoneBelow(column, bound) => {
+                write!(f, "{} does not begin below {bound:?}", column.name)
+            }
             Predicate::EachList(column) => write!(f, "each {}", column.name),
             Predicate::After(pairs) => {
                 f.write_str("after")?;

@@ -216,6 +216,10 @@ impl Predicate {
                 matches!(stored(column), Value::TextList(list)
                     if list.first().is_some_and(|first| first.as_str() < &**bound))
             }
+            Predicate::NoneBelow(column, bound) => {
+                matches!(stored(column), Value::TextList(list)
+                    if list.first().is_none_or(|first| &**bound <= first.as_str()))
+            }
             Predicate::After(pairs) => {
                 for (column, expr) in pairs {
                     match stored(column).compare(&expr.evaluate(held)) {

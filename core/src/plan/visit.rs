@@ -91,6 +91,7 @@ macro_rules! traversal {
                     | Predicate::NotNull(_)
                     | Predicate::EmptyList(_)
                     | Predicate::FirstBelow(..)
+                    | Predicate::NoneBelow(..)
                     | Predicate::EachList(_) => {}
                     Predicate::All(parts)
                     | Predicate::Any(parts)

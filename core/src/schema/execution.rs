@@ -257,13 +257,19 @@ pub fn claimable() -> Predicate {
 
 /// The bound below which tokens begin that are no capabilities: room in budgets, keys of limits and
 /// of fairness. They begin with a control character. Lists are stored in order, so they come first.
-const TOKENS_BELOW: &str = " ";
+pub const TOKENS_BELOW: &str = " ";
 
 /// Those of them that require more than capabilities. So do some others, with a capability that
 /// begins with a control character, or that is empty.
 #[must_use]
 pub fn keyed_claimable() -> Predicate {
     claimable().and(exec_core::required_capabilities.begins_below(TOKENS_BELOW))
+}
+
+/// Those that require nothing but capabilities, each of which begins with a printed character.
+#[must_use]
+pub fn requires_no_tokens() -> Predicate {
+    exec_core::required_capabilities.begins_not_below(TOKENS_BELOW)
 }
 
 /// The phases of an execution that has ended.

@@ -25,7 +25,7 @@ pub use crate::plan::column::{Col, ColumnRef, TableRef};
 pub use crate::plan::table::{Column, Count, Default, Direction, Flag, Group, Index, Table};
 
 /// The number of the migration that leads to these tables.
-pub const VERSION: u32 = 10;
+pub const VERSION: u32 = 11;
 
 /// Every table, in creation order.
 pub static TABLES: &[&Table] = &[

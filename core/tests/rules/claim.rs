@@ -46,9 +46,9 @@ fn a_claim_picks_leases_and_announces() {
       unless lane = ff_lane_registry[lane_id "main"]
         where state in (paused, disabled) and (state_until_ms is null or state_until_ms > 1000000)
       pick core from ff_exec_core
-        where lane_id = "main" and lifecycle_phase in (submitted, runnable, pending, eligible, blocked) and eligibility_state in (eligible_now, pending_claim) and (granted_until_ms is null or granted_until_ms <= 1000000) and required_capabilities covered by ["gpu"]
+        where lane_id = "main" and lifecycle_phase in (submitted, runnable, pending, eligible, blocked) and eligibility_state in (eligible_now, pending_claim) and (granted_until_ms is null or granted_until_ms <= 1000000) and required_capabilities covered by ["gpu"] and required_capabilities does not begin below " "
         order priority descending, claimable_since_ms, created_at_ms, execution_id
-        then where lane_id = "main" and lifecycle_phase in (runnable, pending, eligible, blocked) and eligibility_state is not_eligible_until_time and eligible_at_ms <= 1000000 and (granted_until_ms is null or granted_until_ms <= 1000000) and required_capabilities covered by ["gpu"]
+        then where lane_id = "main" and lifecycle_phase in (runnable, pending, eligible, blocked) and eligibility_state is not_eligible_until_time and eligible_at_ms <= 1000000 and (granted_until_ms is null or granted_until_ms <= 1000000) and required_capabilities covered by ["gpu"] and required_capabilities does not begin below " "
         order eligible_at_ms, execution_id
         limit 2, skipping locked rows
       update ff_exec_core[partition_key core.partition_key, execution_id core.execution_id]
@@ -277,26 +277,32 @@ fn a_claim_looks_for_the_best_of_each_key_where_too_few_of_the_first_fit() {
         vec![waiting().with(exec_core::required_capabilities, required).row(); count]
     };
     let (open, shut) = (&["\u{1}limit:a"] as &[&str], &["\u{1}limit:a", "gpu"] as &[&str]);
-    // What was looked at, and the number of candidates; none where the next list is asked for.
-    let check = |claim: Claim, rows: Vec<Row>, expected: Option<usize>| {
+    // The numbers of executions that it looks at of these, and that of the candidates among them;
+    // none where they are too few.
+    let check = |claim: Claim, rows: Vec<Row>, looks: &[usize], expected: Option<usize>| {
         let (mut draws, mut facts) = (Draws { drawn: 0, fraction: 0.5 }, Facts::default());
-        let list = Candidates::best(claim);
+        let (list, mut looks) = (Candidates::best(claim), looks.iter());
         let mut ctx = Ctx::new(TimestampMs(NOW), &mut draws);
-        let Ok(Step::Read(queries)) = list.step(&facts, &mut ctx) else { panic!("it asks") };
-        facts.learn(&Questions::of(&queries), vec![Answer::List(rows)]);
-        let found = match list.step(&facts, &mut ctx).unwrap() {
-            Step::Answer(candidates) => Some(candidates.len()),
-            Step::Read(_) => None,
-            Step::Commit(..) => panic!("it only lists"),
+        let found = loop {
+            let queries = match list.step(&facts, &mut ctx).unwrap() {
+                Step::Answer(found) => break Some(found.candidates.len()),
+                Step::Read(queries) => queries,
+                Step::Commit(..) => panic!("it only lists"),
+            };
+            let Some(&most) = looks.next() else { break None };
+            let seen = rows.iter().take(most).cloned().collect();
+            facts.learn(&Questions::of(&queries), vec![Answer::List(seen)]);
         };
-        assert_eq!(found, expected);
+        assert_eq!((looks.next(), found), (None, expected));
     };
 
     let all = || claim("a", &[], 2).within_limits(Vec::new());
-    check(all(), of(open, 34), Some(2));
-    check(all(), [of(shut, 32), of(open, 2)].concat(), Some(2));
-    check(all(), [of(shut, 33), of(open, 1)].concat(), None);
+    check(all(), of(open, 34), &[34], Some(2));
+    check(all(), [of(shut, 32), of(open, 2)].concat(), &[34], Some(2));
+    check(all(), [of(shut, 33), of(open, 1)].concat(), &[34], None);
     let but = || claim("a", &[], 2).within_limits(vec!["\u{1}limit:b".to_owned()]);
-    check(but(), [of(&["\u{1}limit:b"], 1_024), of(open, 2)].concat(), Some(2));
-    check(but(), [of(&["\u{1}limit:b"], 1_025), of(open, 1)].concat(), None);
+    let full = &["\u{1}limit:b"] as &[&str];
+    check(but(), of(open, 34), &[34], Some(2));
+    check(but(), [of(full, 1_024), of(open, 2)].concat(), &[34, 1_026], Some(2));
+    check(but(), [of(full, 1_025), of(open, 1)].concat(), &[34, 1_026], None);
 }

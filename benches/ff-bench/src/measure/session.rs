@@ -30,6 +30,9 @@ const STEADY: Duration = Duration::from_millis(500);
 /// The rounds that every caller has at least, also if the first look saw none end.
 const ROUNDS: usize = 4;
 
+/// The executions of a first look at least: more than end in its warm-up, whatever the batch.
+const LEAST: usize = 4_000;
+
 /// The executions that are submitted for a turn, by those that a first look expects.
 const RESERVE: f64 = 2.0;
 
@@ -157,9 +160,9 @@ impl Turns<'_> {
         Ok(done.lives as f64 / done.elapsed.as_secs_f64().max(f64::EPSILON))
     }
 
-    /// The executions of a few rounds of all callers.
+    /// The executions of a few rounds of all callers, and of a first look.
     fn least(&self) -> usize {
-        self.callers * self.session.settings.batch * ROUNDS
+        LEAST.max(self.callers * self.session.settings.batch * ROUNDS)
     }
 
     async fn fill(&self, lane: &LaneId, count: usize) -> Result<(), BenchError> {

@@ -24,7 +24,7 @@ use crate::schema::{ColumnRef, Direction};
 /// The executions that a claim looks at beyond those that it asks for, at first.
 const FURTHER: u32 = 32;
 
-/// The same once it knows of full limits, with executions that may come first.
+/// The same behind full limits, where those were too few.
 const FURTHER_BEHIND_FULL: u32 = 1_024;
 
 /// An execution that a claim may take.
@@ -56,6 +56,16 @@ impl Candidate {
     }
 }
 
+/// What a list names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The executions, best first.
+    pub candidates: Vec<Candidate>,
+    /// True if they were looked for list by list: too few of the first executions in the order of
+    /// the lane could be taken, or were asked for.
+    pub is_by_list: bool,
+}
+
 /// Lists executions that a claim may take, best first, where it offers to reserve or takes those
 /// with keys.
 #[derive(Clone, Debug)]
@@ -64,32 +74,36 @@ pub struct Candidates {
     /// The most with equal requirements, if that is bounded.
     of_each: Option<u32>,
     most: u32,
+    /// True to look for the best list by list at once.
+    is_by_list: bool,
 }
 
 impl Candidates {
     /// As many as the claim asks for.
     #[must_use]
     pub fn best(claim: Claim) -> Self {
-        Self { most: claim.limit(), of_each: None, claim }
+        Self { most: claim.limit(), of_each: None, is_by_list: false, claim }
+    }
+
+    /// The same, where too many come first that the claim cannot take.
+    #[must_use]
+    pub fn best_by_list(claim: Claim) -> Self {
+        Self { is_by_list: true, ..Self::best(claim) }
     }
 
     /// Up to so many with equal requirements, and so with equal keys, and up to `most` in all.
     #[must_use]
     pub fn of_each(claim: Claim, of_each: u32, most: u32) -> Self {
-        Self { claim, of_each: Some(of_each), most }
+        Self { claim, of_each: Some(of_each), most, is_by_list: true }
     }
 
     /// The candidates, once they are listed.
     ///
     /// # Errors
     /// `Validation(Corruption)` for a column of another type.
-    pub fn listed(
-        &self,
-        facts: &Facts,
-        now: TimestampMs,
-    ) -> Result<Answered<Vec<Candidate>>, EngineError> {
-        let mut rows = match self.waiting(facts, now) {
-            Answered::Yes(rows) => rows,
+    pub fn listed(&self, facts: &Facts, now: TimestampMs) -> Result<Answered<Found>, EngineError> {
+        let (mut rows, is_by_list) = match self.waiting(facts, now) {
+            Answered::Yes(waiting) => waiting,
             Answered::NotYet(queries) => return Ok(Answered::NotYet(queries)),
         };
         if rows.len() < self.claim.limit() as usize {
@@ -101,51 +115,58 @@ impl Candidates {
         }
 
         let best = rows.into_iter().take(self.most as usize);
-        best.map(candidate).collect::<Result<_, _>>().map(Answered::Yes)
+        let candidates = best.map(candidate).collect::<Result<_, _>>()?;
+        Ok(Answered::Yes(Found { candidates, is_by_list }))
     }
 
-    /// Those that wait for a worker.
-    fn waiting<'a>(&self, facts: &'a Facts, now: TimestampMs) -> Answered<Vec<&'a Row>> {
-        let first = self.claim.looks_at(now).filter(|_| self.of_each.is_none());
-        if let Some(first) = first.map(|first| self.first(first)) {
-            let Some(rows) = facts.list(&first) else {
-                return Answered::NotYet(vec![Query::List(first)]);
-            };
-            if let Some(best) = self.best_of(rows) {
-                return Answered::Yes(best);
+    /// Those that wait for a worker, and whether they were looked for list by list.
+    fn waiting<'a>(&self, facts: &'a Facts, now: TimestampMs) -> Answered<(Vec<&'a Row>, bool)> {
+        if let Some(first) = self.claim.looks_at(now).filter(|_| !self.is_by_list) {
+            for (name, most) in self.looks() {
+                let first = self.first(name, first.clone(), most);
+                let Some(rows) = facts.list(&first) else {
+                    return Answered::NotYet(vec![Query::List(first)]);
+                };
+                if let Some(best) = self.best_of(rows, most) {
+                    return Answered::Yes((best, false));
+                }
             }
         }
 
         let all = self.list("executions to claim", self.claim.eligible(now), best_first());
         let all = List { of_each: self.bound_of_each(), ..all };
         match facts.list(&all) {
-            Some(rows) => Answered::Yes(rows.iter().collect()),
+            Some(rows) => Answered::Yes((rows.iter().collect(), true)),
             None => Answered::NotYet(vec![Query::List(all)]),
         }
     }
 
+    /// The numbers of executions in the order of the lane that it looks at, until some look shows
+    /// enough that it may take; each with the name of the list.
+    fn looks(&self) -> impl Iterator<Item = (&'static str, u32)> {
+        let near = ("executions to look at", FURTHER);
+        let far = ("executions to look at behind full keys", FURTHER_BEHIND_FULL);
+        let looks = [Some(near), self.claim.knows_of_full().then_some(far)];
+        looks.into_iter().flatten().map(|(name, more)| (name, self.most.saturating_add(more)))
+    }
+
     /// Those of the first executions that the claim may take; `None` where they are too few, and
     /// more may come behind them.
-    fn best_of<'a>(&self, rows: &'a [Row]) -> Option<Vec<&'a Row>> {
+    fn best_of<'a>(&self, rows: &'a [Row], looked_at: u32) -> Option<Vec<&'a Row>> {
         let (suffices, nothing) = (self.claim.suffices(), Held::default());
         let best: Vec<_> = rows.iter().filter(|row| suffices.accepts(row, &nothing)).collect();
-        let is_cut = self.most_looked_at() as usize <= rows.len();
+        let is_cut = looked_at as usize <= rows.len();
         (!is_cut || self.most as usize <= best.len()).then_some(best)
     }
 
-    fn first(&self, predicate: Predicate) -> List {
-        let mut list = self.list("executions to look at", predicate, best_first());
+    fn first(&self, name: &'static str, predicate: Predicate, most: u32) -> List {
+        let mut list = self.list(name, predicate, best_first());
         list.columns.extend([
             exec_core::priority.column(),
             exec_core::claimable_since_ms.column(),
             exec_core::created_at_ms.column(),
         ]);
-        List { limit: Expr::int(i64::from(self.most_looked_at())), ..list }
-    }
-
-    fn most_looked_at(&self) -> u32 {
-        let further = if self.claim.knows_of_full() { FURTHER_BEHIND_FULL } else { FURTHER };
-        self.most.saturating_add(further)
+        List { limit: Expr::int(i64::from(most)), ..list }
     }
 
     fn due(&self, now: TimestampMs) -> List {
@@ -184,7 +205,7 @@ impl Candidates {
 }
 
 impl Transition for Candidates {
-    type Outcome = Vec<Candidate>;
+    type Outcome = Found;
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         Ok(self.listed(facts, ctx.now)?.step())

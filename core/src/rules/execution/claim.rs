@@ -25,7 +25,9 @@ use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::lane::closed_to_claims;
 use crate::schema::Direction::{Ascending, Descending};
-use crate::schema::execution::{attempt, claimable, delayed, exec_core, keyed_claimable};
+use crate::schema::execution::{
+    TOKENS_BELOW, attempt, claimable, delayed, exec_core, keyed_claimable, requires_no_tokens,
+};
 use crate::schema::{ColumnRef, Direction};
 
 /// Claims up to `limit` executions of a lane for one worker, best first: by priority, then the
@@ -217,7 +219,9 @@ impl Claim {
         self.full.as_ref()?;
         let lane = self.terms.lane();
         let keyed = of_lane(lane, keyed_claimable(), now);
-        let others = of_lane(lane, claimable(), now).and(sufficient(&self.capabilities));
+        let capabilities: Vec<String> =
+            self.capabilities.iter().filter(|one| !is_token(one)).cloned().collect();
+        let others = of_lane(lane, claimable(), now).and(sufficient(&capabilities));
         Some(Predicate::AnyApart(vec![keyed, others]))
     }
 
@@ -321,14 +325,23 @@ pub fn unreserved(at: TimestampMs) -> Predicate {
 }
 
 /// These capabilities are all that is required. Without any, only what requires none is left, and
-/// the database need not look which requirements there are.
+/// the database need not look which requirements there are. Without tokens, it need not look at
+/// those with budgets and keys, of which there may be thousands.
 #[must_use]
 pub fn sufficient(capabilities: &[String]) -> Predicate {
+    let required = exec_core::required_capabilities;
     if capabilities.is_empty() {
-        exec_core::required_capabilities.is_empty()
+        required.is_empty()
+    } else if capabilities.iter().any(|one| is_token(one)) {
+        required.covered_by(capabilities.to_vec())
     } else {
-        exec_core::required_capabilities.covered_by(capabilities.to_vec())
+        required.covered_by(capabilities.to_vec()).and(requires_no_tokens())
     }
+}
+
+/// True for the requirement of a budget or key. Also for a capability that begins as they do.
+fn is_token(requirement: &str) -> bool {
+    requirement < TOKENS_BELOW
 }
 
 /// The same; with tokens of full limits, keys of limits or fairness may be required, too, but for

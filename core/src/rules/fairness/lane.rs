@@ -8,7 +8,7 @@ use crate::plan::facts::Facts;
 use crate::plan::{Assign, Expr, Mutation, OnConflict, Plan, Query};
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Answered, Step, Then, Transition};
-use crate::rules::execution::candidates::{Candidate, Candidates};
+use crate::rules::execution::candidates::{Candidates, Found};
 use crate::rules::fairness::turns::Turns;
 use crate::rules::fairness::weight::{weight_in, weights_of};
 use crate::rules::premise::lookup;
@@ -89,7 +89,7 @@ pub struct ListByTurns {
 }
 
 impl Transition for ListByTurns {
-    type Outcome = (Vec<Candidate>, FairLane);
+    type Outcome = (Found, FairLane);
 
     fn step(&self, facts: &Facts, ctx: &mut Ctx<'_>) -> Result<Step<Self::Outcome>, EngineError> {
         let candidates = self.candidates.listed(facts, ctx.now)?;
