@@ -25,6 +25,10 @@ mod row_by_row;
 
 pub(crate) use row_by_row::BestFirst;
 
+/// The number that SQLite gives each row. A row that is named by it is found by it. By the columns of
+/// a primary key it may not be: once the table is analysed, a scan can seem to cost less.
+const ROW_ID: &str = "rowid";
+
 const KEY: &str = "key";
 const COVERED: &str = "covered";
 
@@ -95,10 +99,10 @@ impl<'a> ByList<'a> {
             step.join_lateral(JoinType::InnerJoin, next, "next", Expr::cust("TRUE"));
         } else {
             let mut first = self.first_behind(dialect, operands, "first");
-            first.columns(self.table.key.iter().map(|column| ("first", column.name)));
+            first.column(("first", ROW_ID));
             step.expr(self.key(dialect, "next")).expr(self.is_covered(dialect, operands, "next"));
             step.cross_join(Alias::new(self.table.name).into_table_ref().alias("next"));
-            step.and_where(self.key_of("next").in_subquery(first));
+            step.and_where(Expr::col(("next", ROW_ID)).eq(row_by_row::value_of(first)));
         }
         step
     }
@@ -165,10 +169,10 @@ impl<'a> ByList<'a> {
             return;
         }
         best.and_where(self.key(dialect, alias).eq(Expr::col((KNOWN, KEY))));
-        best.columns(self.table.key.iter().map(|column| (alias, column.name)));
+        best.column((alias, ROW_ID));
         select.from(KNOWN).cross_join(self.table.name);
         select.and_where(Self::covered());
-        select.and_where(self.key_of(self.table.name).in_subquery(best));
+        select.and_where(Expr::col((self.table.name, ROW_ID)).in_subquery(best));
     }
 
     /// The keys of the covered lists.
@@ -202,11 +206,6 @@ impl<'a> ByList<'a> {
         let Some(by) = self.by else { return Expr::cust("TRUE") };
         let mut scalars = Scalars { dialect, operands, subject: Some(alias) };
         scalars.covered(self.column, by)
-    }
-
-    /// The primary key as one tuple.
-    fn key_of(&self, alias: &'static str) -> Expr {
-        Expr::tuple(self.table.key.iter().map(|column| Expr::col((alias, column.name))))
     }
 }
 

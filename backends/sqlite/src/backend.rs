@@ -93,6 +93,7 @@ impl SqliteBackend {
         if admission == Admission::Migrate {
             migrate(&mut connection, &MigrateOptions::new()).await?;
         }
+        connect::forget_statistics(&mut connection).await?;
 
         let partitions = match options.partitions {
             Some(partitions) => partitions,

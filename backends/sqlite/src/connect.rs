@@ -200,7 +200,7 @@ impl Connections {
 
     /// The only connection that writes. Waits while other connections hold the database's lock.
     pub(crate) async fn writer(&self) -> Result<SqliteConnection, SqliteError> {
-        self.connect(&self.writable().optimize_on_close(true, 400)).await
+        self.connect(&self.writable()).await
     }
 
     /// A connection that does not change a byte of the database's file.
@@ -381,12 +381,46 @@ fn set(connection: &rusqlite::Connection, pragma: &str, value: &str) -> Result<(
     connection.pragma_update(None, pragma, value).map_err(SqliteError::read)
 }
 
-/// Updates the statistics that have become stale, checkpoints the log into the database file, and
-/// closes the connection.
+/// The statistics of the engine's tables that SQLite may keep: the table, and how they are looked
+/// for and removed.
+const STATISTICS: [(&str, &str, &str); 2] = [
+    (
+        "sqlite_stat1",
+        "SELECT EXISTS (SELECT 1 FROM sqlite_stat1 WHERE tbl GLOB 'ff_*')",
+        "DELETE FROM sqlite_stat1 WHERE tbl GLOB 'ff_*'",
+    ),
+    (
+        "sqlite_stat4",
+        "SELECT EXISTS (SELECT 1 FROM sqlite_stat4 WHERE tbl GLOB 'ff_*')",
+        "DELETE FROM sqlite_stat4 WHERE tbl GLOB 'ff_*'",
+    ),
+];
+
+/// Removes the statistics of the engine's tables, for the connections that are made from now on.
+///
+/// The statements are written so that SQLite chooses the right index without any. Statistics that
+/// were taken while the tables were nearly empty make it read whole tables once they have grown.
+pub(crate) async fn forget_statistics(
+    connection: &mut SqliteConnection,
+) -> Result<(), SqliteError> {
+    let is_kept = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?)";
+    for (table, are_some, delete) in STATISTICS {
+        let kept = sqlx::query_scalar(is_kept).bind(table).fetch_one(&mut *connection);
+        if !kept.await.map_err(SqliteError::read)? {
+            continue;
+        }
+        let some = sqlx::query_scalar(are_some).fetch_one(&mut *connection);
+        if some.await.map_err(SqliteError::read)? {
+            sqlx::query(delete).execute(&mut *connection).await.map_err(SqliteError::read)?;
+        }
+    }
+    Ok(())
+}
+
+/// Checkpoints the log into the database file, and closes the connection.
 pub(crate) fn close_writing(connection: rusqlite::Connection) {
     // Best effort: the log is durable, and the next opening continues with it.
-    let upkeep = "PRAGMA analysis_limit = 400; PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)";
-    let _ = connection.execute_batch(upkeep);
+    let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
     let _ = connection.close();
 }
 

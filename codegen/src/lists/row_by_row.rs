@@ -161,7 +161,7 @@ fn behind(order: &[(ColumnRef, Direction)], row: &'static str, other: &'static s
 }
 
 /// The one value that a select finds; NULL if it finds none.
-fn value_of(select: SelectStatement) -> Expr {
+pub(super) fn value_of(select: SelectStatement) -> Expr {
     Expr::SubQuery(None, Box::new(select.into()))
 }
 

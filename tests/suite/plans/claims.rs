@@ -193,6 +193,27 @@ pub(super) async fn instructions(
     (taken.load(Ordering::Relaxed), found)
 }
 
+/// As after a first look at a new database: its tables were analysed while they were nearly empty.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statistics_of_nearly_empty_tables_mislead_no_claim_on_sqlite() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("flow.db");
+    let bench = backends::sqlite_at(&path).await;
+    bench.completed().await;
+    bench.plain.execute("ANALYZE").await;
+    let PlainSql::Sqlite(pool) = &bench.plain else { panic!("SQLite it is") };
+    let kept = "SELECT count(*) FROM sqlite_stat1 WHERE tbl = 'ff_exec_core'";
+    let rows: i64 = sqlx::query_scalar(kept).fetch_one(pool).await.unwrap();
+    assert_ne!(rows, 0, "the table was analysed");
+    bench.tear_down().await;
+
+    let bench = backends::sqlite_at(&path).await;
+    let PlainSql::Sqlite(pool) = &bench.plain else { panic!("SQLite it is") };
+    let rows: i64 = sqlx::query_scalar(kept).fetch_one(pool).await.unwrap();
+    assert_eq!(rows, 0, "the engine leaves no statistics");
+    costs_the_same_on_sqlite(bench).await;
+}
+
 async fn costs_the_same_on_sqlite(bench: Bench) {
     fill(&bench).await;
     ask(&bench).await;
