@@ -199,7 +199,10 @@ async fn statistics_of_nearly_empty_tables_mislead_no_claim_on_sqlite() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("flow.db");
     let bench = backends::sqlite_at(&path).await;
-    bench.completed().await;
+    bench.create().await;
+    let (none, worker) = (CapabilitySet::default(), worker("w"));
+    let handle = bench.backend.claim(&lane(), &none, worker).await.unwrap().unwrap();
+    bench.backend.complete(&handle, None).await.unwrap();
     bench.plain.execute("ANALYZE").await;
     let PlainSql::Sqlite(pool) = &bench.plain else { panic!("SQLite it is") };
     let kept = "SELECT count(*) FROM sqlite_stat1 WHERE tbl = 'ff_exec_core'";
