@@ -51,6 +51,9 @@ pub enum Ending {
     /// Success, with a result if there is one.
     #[debug("Completed({})", Hidden(_0))]
     Completed(Option<Vec<u8>>),
+    /// Success, which the runner has recorded itself, in a transaction of its own that has been
+    /// committed. The worker reports nothing.
+    CompletedByRunner,
     /// Failure; the class and the execution's policy decide whether another attempt follows. A
     /// runner that panics ends in this way, too: transient, with the panic's message.
     Failed {
