@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use ff_core::backend::FailureClass;
 use ff_core::contracts::SuspendArgs;
 use ff_core::engine_backend::EngineBackend;
-use ff_core::types::TimestampMs;
+use ff_core::types::{ExecutionId, TimestampMs};
 use tokio::sync::watch;
 
 use crate::Job;
@@ -51,6 +51,9 @@ pub enum Failure {
     Until(TimestampMs),
     /// The job waits for signals. It then runs again, in the same attempt.
     Suspend(Box<SuspendArgs>),
+    /// The job waits until that one, on the same partition, has ended. It then runs again, in the
+    /// same attempt.
+    WaitFor(ExecutionId),
     /// The code of the handler no longer fits the steps that an earlier run recorded. The job has
     /// failed for good.
     Changed(ChangedSteps),
@@ -157,6 +160,7 @@ impl<S: Send + Sync + 'static> Handlers<S> {
                 }
             },
             Failure::Suspend(args) => Ending::Suspended(*args),
+            Failure::WaitFor(child) => Ending::WaitingFor(child),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ff_core::EngineError;
 use ff_core::backend::{FailOutcome, FailureClass, FailureReason};
-use ff_core::contracts::SuspendOutcome;
+use ff_core::contracts::{ChildWait, SuspendOutcome};
 use ff_core::engine_error::{ContentionKind, StateKind};
 use ff_core::state::{ClosedSet as _, PublicState, TerminalOutcome};
 use tokio::time::Instant;
@@ -122,6 +122,17 @@ impl Task {
                 tracing::warn!(execution_id = %self.held.execution_id, reason, "unable to run");
                 self.backend.delay(&self.handle, now(self.backend.as_ref()).await?).await?;
                 Ok(ClaimOutcome::Unable(reason))
+            }
+            Ending::WaitingFor(child) => {
+                match self.backend.wait_for_child(&self.handle, &child).await? {
+                    ChildWait::Waiting => Ok(ClaimOutcome::Suspended),
+                    // It runs again at once.
+                    ChildWait::Ended => {
+                        let now = now(self.backend.as_ref()).await?;
+                        self.backend.delay(&self.handle, now).await?;
+                        Ok(ClaimOutcome::HandedBack)
+                    }
+                }
             }
             Ending::Suspended(mut args) => {
                 // The database's clock, not the one of this machine, says when it was suspended.

@@ -73,6 +73,9 @@ pub enum Ending {
     /// Suspended until signals meet the condition; then it can be claimed again. The next run
     /// belongs to the same attempt, and `observe_signals` with its handle returns the signals.
     Suspended(SuspendArgs),
+    /// Waiting until that execution, on the same partition, has ended; then it can be claimed
+    /// again. The next run belongs to the same attempt.
+    WaitingFor(ExecutionId),
 }
 
 /// A program's work. Any `Fn(Arc<Run>) -> impl Future<Output = Ending>` is one.

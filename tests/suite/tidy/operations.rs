@@ -86,6 +86,7 @@ const EXPLORING: [(&str, &[&str]); 2] = [
             "trim_step",
             "update_schedule",
             "wait_children",
+            "wait_for_child",
         ],
     ),
     (
@@ -117,6 +118,7 @@ const EXPLORING: [(&str, &[&str]); 2] = [
             "stage_dependency_edge",
             "store_archive_position",
             "wait_children",
+            "wait_for_child",
         ],
     ),
 ];
