@@ -1,5 +1,6 @@
 //! Handlers: functions that run jobs, and the endings that they return.
 
+mod answer;
 mod changed;
 mod children;
 mod context;
@@ -17,7 +18,7 @@ use async_trait::async_trait;
 use ff_core::backend::FailureClass;
 use ff_core::contracts::SuspendArgs;
 use ff_core::engine_backend::EngineBackend;
-use ff_core::types::TimestampMs;
+use ff_core::types::{ExecutionId, TimestampMs};
 use tokio::sync::watch;
 
 use crate::Job;
@@ -25,6 +26,7 @@ use crate::clock::from_now;
 use crate::job::read_input;
 use crate::worker::{Ending, Run, Runner};
 
+pub use answer::{Answer, Completed};
 pub use changed::{ChangedSteps, OnChangedSteps};
 pub use children::Child;
 pub use context::Context;
@@ -49,6 +51,9 @@ pub enum Failure {
     Until(TimestampMs),
     /// The job waits for signals. It then runs again, in the same attempt.
     Suspend(Box<SuspendArgs>),
+    /// The job waits until that one, on the same partition, has ended. It then runs again, in the
+    /// same attempt.
+    WaitFor(ExecutionId),
     /// The code of the handler no longer fits the steps that an earlier run recorded. The job has
     /// failed for good.
     Changed(ChangedSteps),
@@ -93,25 +98,24 @@ impl<E: std::error::Error> From<E> for Failure {
 /// A handler of one kind of jobs, its types erased.
 #[async_trait]
 trait Handler<S>: Send + Sync {
-    async fn handle(&self, context: Context<S>) -> Result<Vec<u8>, Failure>;
+    async fn handle(&self, context: Context<S>) -> Result<Ending, Failure>;
 }
 
-struct Typed<J, F>(F, PhantomData<fn() -> J>);
+struct Typed<J, A, F>(F, PhantomData<fn() -> (J, A)>);
 
 #[async_trait]
-impl<S, J, F, R> Handler<S> for Typed<J, F>
+impl<S, J, A, F, R> Handler<S> for Typed<J, A, F>
 where
     S: Send + Sync + 'static,
     J: Job,
+    A: Answer<J::Output> + Send,
     F: Fn(J, Context<S>) -> R + Send + Sync + 'static,
-    R: Future<Output = Result<J::Output, Failure>> + Send,
+    R: Future<Output = Result<A, Failure>> + Send,
 {
-    async fn handle(&self, context: Context<S>) -> Result<Vec<u8>, Failure> {
+    async fn handle(&self, context: Context<S>) -> Result<Ending, Failure> {
         // Another attempt would read the same.
         let job = read_input::<J>(&context.run().payload).map_err(Failure::fail)?;
-        let output = (self.0)(job, context).await?;
-        let no_json = |_| Failure::fail(format!("the result of {} has no JSON form", J::KIND));
-        serde_json::to_vec(&output).map_err(no_json)
+        (self.0)(job, context).await?.ending(J::KIND)
     }
 }
 
@@ -130,13 +134,14 @@ impl<S: Send + Sync + 'static> Handlers<S> {
     }
 
     /// Adds a handler, in place of one of the same kind.
-    pub(crate) fn add<J, F, R>(&mut self, handler: F)
+    pub(crate) fn add<J, A, F, R>(&mut self, handler: F)
     where
         J: Job,
+        A: Answer<J::Output> + Send + 'static,
         F: Fn(J, Context<S>) -> R + Send + Sync + 'static,
-        R: Future<Output = Result<J::Output, Failure>> + Send + 'static,
+        R: Future<Output = Result<A, Failure>> + Send + 'static,
     {
-        let handler = Arc::new(Typed(handler, PhantomData::<fn() -> J>));
+        let handler = Arc::new(Typed(handler, PhantomData::<fn() -> (J, A)>));
         self.by_kind.insert(J::KIND, handler);
     }
 
@@ -155,6 +160,7 @@ impl<S: Send + Sync + 'static> Handlers<S> {
                 }
             },
             Failure::Suspend(args) => Ending::Suspended(*args),
+            Failure::WaitFor(child) => Ending::WaitingFor(child),
         }
     }
 }
@@ -171,7 +177,7 @@ impl<S: Send + Sync + 'static> Runner for Handlers<S> {
         let steps = Steps::new(Arc::clone(&self.engine), Arc::clone(&run), self.on_changed_steps);
         let context = Context::new(Arc::clone(&self.state), steps, over);
         match handler.handle(context).await {
-            Ok(output) => Ending::Completed(Some(output)),
+            Ok(ending) => ending,
             Err(failure) => self.ending(failure).await,
         }
     }

@@ -122,7 +122,9 @@ pub use ff_core::types::{
 
 pub use client::{Client, JobError, Submission, SubmissionError, Submitted};
 pub use flow::{FlowSpec, FlowSpecError, NodeSpec};
-pub use handler::{ChangedSteps, Child, Context, Failure, OnChangedSteps, Signal};
+pub use handler::{
+    Answer, ChangedSteps, Child, Completed, Context, Failure, OnChangedSteps, Signal,
+};
 pub use job::{Job, Unreadable};
 pub use open::{OpenError, OpenOptions, Opening, Scheme, Tuning, open};
 pub use scanner::{ScannerConfig, ScannerLiveness, ScannerReport, ScannerSupervisor};

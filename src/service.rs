@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::handler::{Context, Failure, Handlers};
+use crate::handler::{Answer, Context, Failure, Handlers};
 use crate::signing::ensure_key;
 use crate::worker::Runner;
 use crate::{
@@ -213,12 +213,14 @@ impl fmt::Debug for Service {
 
 impl<S: Send + Sync + 'static> ServiceBuilder<S> {
     /// Adds the handler of a kind of jobs, in place of one that was added before, and works on
-    /// their lane ([`Job::LANE`]).
-    pub fn handler<J, F, R>(mut self, handler: F) -> Self
+    /// their lane ([`Job::LANE`]). It returns the output, or [`Completed`](crate::Completed) where
+    /// it completes its jobs in transactions of its own.
+    pub fn handler<J, A, F, R>(mut self, handler: F) -> Self
     where
         J: Job,
+        A: Answer<J::Output> + Send + 'static,
         F: Fn(J, Context<S>) -> R + Send + Sync + 'static,
-        R: Future<Output = Result<J::Output, Failure>> + Send + 'static,
+        R: Future<Output = Result<A, Failure>> + Send + 'static,
     {
         self.handlers.add(handler);
         self.lane(J::LANE)

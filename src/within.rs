@@ -1,8 +1,12 @@
 //! The transaction of a caller, whichever database it is on.
 
+use std::future::Future;
+
 use ff_core::EngineError;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::engine_error::ValidationKind;
+
+use crate::Failure;
 
 pub use ff_core::engine::Within;
 
@@ -20,6 +24,14 @@ pub trait InTransaction: Send {
     /// `Validation(InvalidInput)` for an engine on another kind of database. A transaction on
     /// another database of the kind is refused by the first operation. `Unavailable` on MariaDB.
     fn within<'t>(&'t mut self, engine: &dyn EngineBackend) -> Result<Within<'t>, EngineError>;
+
+    /// Commits it, as the method of the same name of `sqlx::Transaction` does.
+    ///
+    /// # Errors
+    /// The failure of the database, as the reason of a failed attempt.
+    fn commit(self) -> impl Future<Output = Result<(), Failure>> + Send
+    where
+        Self: Sized;
 }
 
 #[cfg(feature = "postgres")]
@@ -30,6 +42,10 @@ impl InTransaction
         let backend = engine.as_any().downcast_ref::<ff_backend_postgres::PostgresBackend>();
         backend.map(|backend| backend.within(self)).ok_or_else(|| not_on("Postgres"))
     }
+
+    async fn commit(self) -> Result<(), Failure> {
+        Ok(Self::commit(self).await?)
+    }
 }
 
 #[cfg(feature = "sqlite")]
@@ -37,6 +53,10 @@ impl InTransaction for ff_backend_sqlite::sqlx::Transaction<'_, ff_backend_sqlit
     fn within<'t>(&'t mut self, engine: &dyn EngineBackend) -> Result<Within<'t>, EngineError> {
         let backend = engine.as_any().downcast_ref::<ff_backend_sqlite::SqliteBackend>();
         backend.map(|backend| backend.within(self)).ok_or_else(|| not_on("SQLite"))
+    }
+
+    async fn commit(self) -> Result<(), Failure> {
+        Ok(Self::commit(self).await?)
     }
 }
 
@@ -46,6 +66,10 @@ impl InTransaction for ff_backend_mariadb::sqlx::Transaction<'_, ff_backend_mari
         // The engine's statements need settings of the session that would change the meaning of
         // the caller's own.
         Err(EngineError::Unavailable { op: "mariadb: operations in a transaction of the caller" })
+    }
+
+    async fn commit(self) -> Result<(), Failure> {
+        Ok(Self::commit(self).await?)
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod archives;
 mod cascade;
+mod children;
 pub mod client;
 mod explanations;
 mod fairness;
@@ -74,6 +75,8 @@ const SCENES: &[fn(&mut Scene)] = &[
     Scene::late_edges,
     Scene::pages,
     Scene::hops,
+    Scene::children,
+    Scene::ends_of_children,
     Scene::dispatched_ends,
     Scene::siblings,
     Scene::steps,

@@ -3,18 +3,15 @@
 use std::fmt;
 use std::time::Duration;
 
-use ff_core::partition::PartitionConfig;
-use ff_core::types::{ExecutionId, LaneId};
+use ff_core::types::ExecutionId;
+use uuid::Uuid;
 
 use super::{Context, Failure};
 use crate::Job;
 use crate::client::{Client, JobError, Submitted};
 
-/// The time for which a handler waits for a child before it gives its place away.
-const PATIENCE: Duration = Duration::from_millis(250);
-
-/// The pause before a handler looks at a child again.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The time for which a handler keeps its place while it waits for a child.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// A job that a handler has submitted.
 pub struct Child<S, J> {
@@ -30,10 +27,9 @@ impl<S> Context<S> {
     /// # Errors
     /// As [`Context::step`]; [`Failure::Fail`] for a job without a JSON form.
     pub async fn submit_child<J: Job>(&self, name: &str, job: &J) -> Result<Child<S, J>, Failure> {
-        let new_id = async {
-            let lane = LaneId::new(J::LANE);
-            Ok::<_, Failure>(ExecutionId::solo(&lane, &PartitionConfig::default()))
-        };
+        // A wait asks for the same partition.
+        let partition = self.run().execution_id.partition();
+        let new_id = async { Ok::<_, Failure>(ExecutionId::from_parts(partition, Uuid::new_v4())) };
         let id: ExecutionId = self.step(&format!("{name}: submitted"), || new_id).await?;
 
         let own = &self.run().execution_id;
@@ -54,17 +50,19 @@ impl<S, J: Job> Child<S, J> {
         &self.submitted
     }
 
-    /// Its result, recorded as a step. While it has not ended, the handler gives its place to other
-    /// jobs from time to time.
+    /// Its result, recorded as a step. Until it has ended, the job waits, and holds no place of the
+    /// service; the end of the child is what makes it run again.
     ///
     /// # Errors
-    /// [`Failure::Snooze`], to be returned by the handler, while the child has not ended;
+    /// [`Failure::WaitFor`], to be returned by the handler, while the child has not ended;
     /// [`Failure::Fail`] with the reason why it has no result; as [`Context::step`].
     pub async fn result(&self) -> Result<J::Output, Failure> {
         let ended = async {
             match self.submitted.result_within(PATIENCE).await {
                 Ok(output) => Ok(output),
-                Err(JobError::StillRunning(_)) => Err(Failure::snooze(PAUSE)),
+                Err(JobError::StillRunning(_)) => {
+                    Err(Failure::WaitFor(self.submitted.id().clone()))
+                }
                 Err(JobError::Engine(error)) => Err(error.into()),
                 Err(error) => Err(Failure::fail(format!("child {:?}: {error}", self.name))),
             }

@@ -13,13 +13,14 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::Failure;
-use super::steps::Steps;
-use crate::Job;
+use super::answer::Completed;
+use super::steps::{Steps, unrecorded};
 use crate::clock::{from_now, now};
 use crate::flow::{NodeName, execution_id};
 use crate::job::read_output;
 use crate::telemetry::Traceparent;
 use crate::worker::Run;
+use crate::{InTransaction, Job};
 
 /// The longest sleep for which a handler keeps its place.
 const SHORT_MS: i64 = 100;
@@ -111,6 +112,52 @@ impl<S> Context<S> {
         E: Into<Failure>,
     {
         self.steps.step(name, work).await
+    }
+
+    /// Runs a part of the job once, in a transaction of the handler: what the work writes there and
+    /// the record of the step are committed together, so neither a crash nor a lost lease repeats
+    /// the work. An earlier run's result is read back, and the transaction left as it was.
+    ///
+    /// Commit the transaction, or roll it back, before the next step outside of it.
+    ///
+    /// # Errors
+    /// As [`Self::step`], and those of [`InTransaction::within`]. A refusal, such as that of a
+    /// worker without the lease, leaves the transaction usable; what the work has written is in it
+    /// until it is rolled back.
+    pub async fn step_within<T, E, X>(
+        &self,
+        name: &str,
+        transaction: &mut X,
+        work: impl AsyncFnOnce(&mut X) -> Result<T, E>,
+    ) -> Result<T, Failure>
+    where
+        T: Serialize + DeserializeOwned,
+        E: Into<Failure>,
+        X: InTransaction,
+    {
+        self.steps.step_within(name, transaction, work).await
+    }
+
+    /// Completes the job with that output within a transaction of the handler, and commits it: the
+    /// job has ended if and only if the handler's own rows are stored. The handler returns the
+    /// answer, and the service reports nothing.
+    ///
+    /// # Errors
+    /// The engine's refusal, once the lease is lost, and the failure of the commit. The transaction
+    /// is rolled back, and the job goes on.
+    pub async fn complete_within<T: Serialize>(
+        &self,
+        mut transaction: impl InTransaction,
+        output: T,
+    ) -> Result<Completed<T>, Failure> {
+        let no_json = |_| Failure::fail("the result has no JSON form");
+        let stored = serde_json::to_vec(&output).map_err(no_json)?;
+
+        let mut within = transaction.within(self.engine().as_ref())?;
+        within.complete(&self.run().handle, Some(stored)).await.map_err(unrecorded)?;
+        drop(within);
+        transaction.commit().await?;
+        Ok(Completed::new())
     }
 
     /// Sleeps for that time, by the clock of the database, however often the job is started again

@@ -1,5 +1,7 @@
 //! Durable steps: parts of a job that run once, whatever happens between them.
 
+mod recorded;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +13,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
-use super::{ChangedSteps, Failure, OnChangedSteps};
+use self::recorded::{Place, Recorded, check};
+use super::{Failure, OnChangedSteps};
+use crate::InTransaction;
 use crate::worker::Run;
 
 /// The steps in one read.
@@ -26,18 +30,6 @@ pub(super) struct Steps {
     recorded: OnceCell<Mutex<Recorded>>,
     /// The signals that ended earlier waits, by id.
     signals: Mutex<BTreeSet<String>>,
-}
-
-/// The recorded steps that were not asked for yet, and the place of the next one.
-struct Recorded {
-    steps: BTreeMap<u32, StepRecord>,
-    next: u32,
-}
-
-/// The place of a step that is asked for.
-enum Place {
-    Recorded(StepRecord),
-    Free(u32),
 }
 
 impl Steps {
@@ -60,15 +52,14 @@ impl Steps {
         R: Future<Output = Result<T, E>>,
         E: Into<Failure>,
     {
+        self.settle(name, None).await?;
         let position = match self.place(name).await? {
             Place::Recorded(step) => return read_value(&step),
             Place::Free(position) => position,
         };
 
         let value = work().await.map_err(Into::into)?;
-        let no_json = |_| Failure::fail(format!("the result of step {name:?} has no JSON form"));
-        let stored = serde_json::to_vec(&value).map_err(no_json)?;
-        let step = NewStep::new(position, name, stored);
+        let step = new_step(position, name, &value)?;
         match self.engine.record_step(&self.run.handle, step).await.map_err(unrecorded)? {
             RecordStepOutcome::Recorded => Ok(value),
             RecordStepOutcome::Found(step) => {
@@ -76,6 +67,65 @@ impl Steps {
                 read_value(&step)
             }
         }
+    }
+
+    /// The result of a step: the recorded one, or that of the work, which is then recorded within
+    /// the transaction.
+    pub(super) async fn step_within<T, E, X>(
+        &self,
+        name: &str,
+        transaction: &mut X,
+        work: impl AsyncFnOnce(&mut X) -> Result<T, E>,
+    ) -> Result<T, Failure>
+    where
+        T: Serialize + DeserializeOwned,
+        E: Into<Failure>,
+        X: InTransaction,
+    {
+        self.settle(name, Some(transaction)).await?;
+        let position = match self.place(name).await? {
+            Place::Recorded(step) => return read_value(&step),
+            Place::Free(position) => position,
+        };
+        lock(self.recorded().await?).note_unsettled(position, name);
+
+        let value = work(transaction).await.map_err(Into::into)?;
+        let step = new_step(position, name, &value)?;
+        let mut within = transaction.within(self.engine.as_ref())?;
+        match within.record_step(&self.run.handle, step).await.map_err(unrecorded)? {
+            RecordStepOutcome::Recorded => Ok(value),
+            // The work is done in the transaction, and was done before.
+            RecordStepOutcome::Found(_) => Err(Failure::retry(format!(
+                "step {name:?} was recorded meanwhile: its transaction must be rolled back"
+            ))),
+        }
+    }
+
+    /// Takes back the places of steps whose transaction was rolled back, where the step that is
+    /// asked for may be one of them: it is that of a repeated transaction then.
+    async fn settle(
+        &self,
+        name: &str,
+        transaction: Option<&mut dyn InTransaction>,
+    ) -> Result<(), Failure> {
+        let recorded = self.recorded().await?;
+        let Some(first) = lock(recorded).first_unsettled(name) else { return Ok(()) };
+        let committed = self.recorded_from(first).await?;
+        lock(recorded).settle(&committed);
+        let Some(first) = lock(recorded).first_unsettled(name) else { return Ok(()) };
+
+        // The steps before this one in the same transaction are there, and not committed yet.
+        let mut seen = BTreeMap::new();
+        if let Some(transaction) = transaction {
+            let mut within = transaction.within(self.engine.as_ref())?;
+            let id = &self.run.execution_id;
+            let mut after = first.checked_sub(1);
+            while add_page(&mut seen, within.list_steps(id, after, PAGE).await?) {
+                after = seen.keys().next_back().copied();
+            }
+        }
+        lock(recorded).roll_back(&seen);
+        Ok(())
     }
 
     /// True if the signal ended no earlier wait.
@@ -97,54 +147,39 @@ impl Steps {
         self.recorded.get_or_try_init(|| self.read()).await
     }
 
-    async fn read(&self) -> Result<Mutex<Recorded>, EngineError> {
-        let mut steps = BTreeMap::new();
-        loop {
-            let after = steps.keys().next_back().copied();
-            let page = self.engine.list_steps(&self.run.execution_id, after, PAGE).await?;
-            let is_last = u32::try_from(page.len()).is_ok_and(|length| length < PAGE);
-            steps.extend(page.into_iter().map(|step| (step.position, step)));
-            if is_last {
-                break;
-            }
+    /// The committed steps from that place on.
+    async fn recorded_from(&self, first: u32) -> Result<BTreeMap<u32, StepRecord>, EngineError> {
+        let (id, mut steps) = (&self.run.execution_id, BTreeMap::new());
+        let mut after = first.checked_sub(1);
+        while add_page(&mut steps, self.engine.list_steps(id, after, PAGE).await?) {
+            after = steps.keys().next_back().copied();
         }
+        Ok(steps)
+    }
 
+    async fn read(&self) -> Result<Mutex<Recorded>, EngineError> {
+        let steps = self.recorded_from(0).await?;
         let next = match self.on_changed {
             OnChangedSteps::Fail => 0,
             // Behind all others, since any of them may still be asked for.
             OnChangedSteps::Continue => steps.keys().next_back().map_or(0, |last| last + 1),
         };
-        Ok(Mutex::new(Recorded { steps, next }))
+        Ok(Mutex::new(Recorded::new(steps, next)))
     }
 }
 
-impl Recorded {
-    fn place(&mut self, name: &str, on_changed: OnChangedSteps) -> Result<Place, ChangedSteps> {
-        let recorded = match on_changed {
-            OnChangedSteps::Fail => self.steps.get(&self.next).filter(|step| step.name == name),
-            OnChangedSteps::Continue => self.steps.values().find(|step| step.name == name),
-        };
-        let position = recorded.map(|step| step.position);
-        if let Some(step) = position.and_then(|position| self.steps.remove(&position)) {
-            self.next += u32::from(step.position == self.next);
-            return Ok(Place::Recorded(step));
-        }
-        if let Some(step) = self.steps.get(&self.next) {
-            check(name, step)?;
-        }
-        let place = Place::Free(self.next);
-        self.next += 1;
-        Ok(place)
-    }
+/// Adds a page of steps. Returns true if more may follow.
+fn add_page(steps: &mut BTreeMap<u32, StepRecord>, page: Vec<StepRecord>) -> bool {
+    let is_full = u32::try_from(page.len()).is_ok_and(|length| PAGE <= length);
+    steps.extend(page.into_iter().map(|step| (step.position, step)));
+    is_full
 }
 
-/// Checks that a recorded step is the one that is asked for.
-fn check(asked: &str, step: &StepRecord) -> Result<(), ChangedSteps> {
-    if step.name == asked {
-        return Ok(());
-    }
-    let (stored, asked) = (step.name.clone(), asked.to_owned());
-    Err(ChangedSteps { position: step.position, stored, asked })
+/// The step with that result, as it is stored.
+fn new_step<T: Serialize>(position: u32, name: &str, value: &T) -> Result<NewStep, Failure> {
+    let no_json = |_| Failure::fail(format!("the result of step {name:?} has no JSON form"));
+    let stored = serde_json::to_vec(value).map_err(no_json)?;
+    Ok(NewStep::new(position, name, stored))
 }
 
 /// The recorded result. One of another type is a change of the code, too.
@@ -158,8 +193,8 @@ fn read_value<T: DeserializeOwned>(step: &StepRecord) -> Result<T, Failure> {
     })
 }
 
-/// A refusal of a step for what it is: no attempt could record it.
-fn unrecorded(error: EngineError) -> Failure {
+/// A refusal of a step or a result for what it is: no attempt could store it.
+pub(super) fn unrecorded(error: EngineError) -> Failure {
     match error {
         EngineError::Validation { .. } => Failure::fail(error),
         error => error.into(),
@@ -168,47 +203,4 @@ fn unrecorded(error: EngineError) -> Failure {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use ff_core::types::{AttemptIndex, LeaseEpoch, TimestampMs};
-
-    use super::*;
-
-    fn recorded(names: &[&str], next: u32) -> Recorded {
-        let step = |(position, name): (u32, &&str)| {
-            let (attempt, epoch) = (AttemptIndex(0), LeaseEpoch(1));
-            let value = b"null".to_vec();
-            (position, StepRecord::new(position, *name, value, attempt, epoch, TimestampMs(0)))
-        };
-        Recorded { steps: (0..).zip(names).map(step).collect(), next }
-    }
-
-    fn places(mut recorded: Recorded, on: OnChangedSteps, asked: &[&str]) -> Vec<String> {
-        let mut place = |name: &&str| match recorded.place(name, on) {
-            Ok(Place::Recorded(step)) => format!("{name}={}", step.position),
-            Ok(Place::Free(position)) => format!("{name}+{position}"),
-            Err(changed) => format!("{}!{}", changed.asked, changed.stored),
-        };
-        asked.iter().map(&mut place).collect()
-    }
-
-    #[test]
-    fn steps_are_found_by_their_order_and_another_name_is_noticed() {
-        let on = OnChangedSteps::Fail;
-        let two = || recorded(&["charge", "mail"], 0);
-        assert_eq!(places(two(), on, &["charge", "mail", "log"]), ["charge=0", "mail=1", "log+2"]);
-        assert_eq!(places(two(), on, &["charge", "log"]), ["charge=0", "log!mail"]);
-        assert_eq!(places(two(), on, &["mail"]), ["mail!charge"]);
-    }
-
-    #[test]
-    fn steps_are_found_by_their_names_where_the_job_is_to_go_on() {
-        let on = OnChangedSteps::Continue;
-        let three = || recorded(&["charge", "mail", "charge"], 3);
-        let asked = ["mail", "charge", "log", "charge", "charge"];
-        let found = ["mail=1", "charge=0", "log+3", "charge=2", "charge+4"];
-        assert_eq!(places(three(), on, &asked), found);
-    }
 }

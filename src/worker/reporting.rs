@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use ff_core::EngineError;
 use ff_core::backend::{FailOutcome, FailureClass, FailureReason};
-use ff_core::contracts::SuspendOutcome;
+use ff_core::contracts::{ChildWait, SuspendOutcome};
 use ff_core::engine_error::{ContentionKind, StateKind};
-use ff_core::state::PublicState;
+use ff_core::state::{ClosedSet as _, PublicState, TerminalOutcome};
 use tokio::time::Instant;
 
 use super::task::{ClaimOutcome, Task};
@@ -57,6 +57,9 @@ impl Task {
     /// The outcome after the execution was ended, or claimed by another worker, before the report.
     async fn late_report_outcome(&self, error: &EngineError) -> ClaimOutcome {
         let execution_id = &self.held.execution_id;
+        if self.has_completed(error) {
+            return ClaimOutcome::Completed;
+        }
         match self.backend.read_execution_state(execution_id).await {
             Ok(Some(PublicState::Cancelled)) => ClaimOutcome::Cancelled,
             _ => {
@@ -66,12 +69,33 @@ impl Task {
         }
     }
 
+    /// True if the refusal says that the execution was completed under this very lease: by the
+    /// runner in a transaction of its own, or by a report with a lost answer.
+    pub(super) fn has_completed(&self, error: &EngineError) -> bool {
+        match error {
+            EngineError::Contention(ContentionKind::ExecutionNotActive {
+                terminal_outcome,
+                lease_epoch,
+                attempt_id,
+                ..
+            }) => {
+                let held = &self.held;
+                terminal_outcome == TerminalOutcome::Success.as_str()
+                    && *lease_epoch == held.lease_epoch.0.to_string()
+                    && *attempt_id == held.attempt_id.to_string()
+            }
+            EngineError::Contextual { source, .. } => self.has_completed(source),
+            _ => false,
+        }
+    }
+
     async fn report(&self, ending: Ending) -> Result<ClaimOutcome, EngineError> {
         match ending {
             Ending::Completed(result) => {
                 self.backend.complete(&self.handle, result).await?;
                 Ok(ClaimOutcome::Completed)
             }
+            Ending::CompletedByRunner => Ok(ClaimOutcome::Completed),
             Ending::Failed { message, class } => {
                 let (id, attempt) = (&self.held.execution_id, self.held.attempt_index.0);
                 tracing::info!(execution_id = %id, attempt, reason = message, "an attempt fails");
@@ -98,6 +122,17 @@ impl Task {
                 tracing::warn!(execution_id = %self.held.execution_id, reason, "unable to run");
                 self.backend.delay(&self.handle, now(self.backend.as_ref()).await?).await?;
                 Ok(ClaimOutcome::Unable(reason))
+            }
+            Ending::WaitingFor(child) => {
+                match self.backend.wait_for_child(&self.handle, &child).await? {
+                    ChildWait::Waiting => Ok(ClaimOutcome::Suspended),
+                    // It runs again at once.
+                    ChildWait::Ended => {
+                        let now = now(self.backend.as_ref()).await?;
+                        self.backend.delay(&self.handle, now).await?;
+                        Ok(ClaimOutcome::HandedBack)
+                    }
+                }
             }
             Ending::Suspended(mut args) => {
                 // The database's clock, not the one of this machine, says when it was suspended.

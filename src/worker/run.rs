@@ -51,6 +51,9 @@ pub enum Ending {
     /// Success, with a result if there is one.
     #[debug("Completed({})", Hidden(_0))]
     Completed(Option<Vec<u8>>),
+    /// Success, which the runner has recorded itself, in a transaction of its own that has been
+    /// committed. The worker reports nothing.
+    CompletedByRunner,
     /// Failure; the class and the execution's policy decide whether another attempt follows. A
     /// runner that panics ends in this way, too: transient, with the panic's message.
     Failed {
@@ -70,6 +73,9 @@ pub enum Ending {
     /// Suspended until signals meet the condition; then it can be claimed again. The next run
     /// belongs to the same attempt, and `observe_signals` with its handle returns the signals.
     Suspended(SuspendArgs),
+    /// Waiting until that execution, on the same partition, has ended; then it can be claimed
+    /// again. The next run belongs to the same attempt.
+    WaitingFor(ExecutionId),
 }
 
 /// A program's work. Any `Fn(Arc<Run>) -> impl Future<Output = Ending>` is one.

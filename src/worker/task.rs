@@ -227,6 +227,9 @@ impl Task {
         error: &EngineError,
     ) -> ClaimOutcome {
         let execution_id = &self.held.execution_id;
+        if self.has_completed(error) {
+            return ClaimOutcome::Completed;
+        }
         let state = self.backend.read_execution_state(execution_id).await.ok().flatten();
         let times_out_at = loaded.and_then(|loaded| loaded.times_out_at);
 

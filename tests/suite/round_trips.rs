@@ -425,6 +425,26 @@ async fn waiting_replaying_and_reordering_cost_two() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_for_a_child_of_a_flow_costs_two_and_its_end_one() {
+    let (proxy, bench) = bench().await;
+    for round in 0..3 {
+        let (child, ending) = bench.leased().await;
+        for joined in [false, true] {
+            let (_, handle) = bench.leased().await;
+            let wait = bench.backend.wait_for_child(&handle, &child);
+            let cost = proxy.count(async { wait.await.unwrap() }).await;
+            // The first makes both members of a flow.
+            let expected = if joined { 2 } else { 10 };
+            assert!(round < 2 || cost == expected, "{cost} round trips for a wait");
+        }
+        let complete = bench.backend.complete(&ending, None);
+        let cost = proxy.count(async { complete.await.unwrap() }).await;
+        assert!(round < 2 || cost == 1, "{cost} round trips for the end of a child");
+    }
+    bench.tear_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn suspending_costs_three_and_a_signal_two() {
     let (proxy, bench) = bench().await;
     for round in 0..4 {

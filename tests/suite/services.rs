@@ -1,6 +1,8 @@
 //! Services and clients: typed jobs from their submission to their result.
 
 mod bed;
+mod children;
+mod killed;
 mod steps;
 mod traces;
 

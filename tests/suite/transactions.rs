@@ -2,6 +2,9 @@
 //! same guards, and nothing visible before the commit.
 
 mod conflicts;
+mod handlers;
+mod killed;
+mod steps;
 mod wakes;
 
 use std::path::Path;

@@ -304,6 +304,15 @@ pub struct EvaluateFlowEligibilityArgs {
     pub execution_id: ExecutionId,
 }
 
+/// The outcome of a wait for another execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildWait {
+    /// The lease is released, and the execution goes on once the other one has ended.
+    Waiting,
+    /// The other one has ended. Nothing changed, and the lease is held.
+    Ended,
+}
+
 /// The answer to whether an execution's dependencies let it run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EvaluateFlowEligibilityResult {

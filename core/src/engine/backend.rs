@@ -14,7 +14,7 @@ use super::granting::grant_best;
 use super::named::claim_named;
 use super::subscribe::subscribe;
 use super::{
-    DatabaseReport, Executor, Topic, Traffic, admission, archive, bulk, cascade, frames,
+    DatabaseReport, Executor, Topic, Traffic, admission, archive, bulk, cascade, children, frames,
     lost_workers, over_run, reconcile, retention, run, schedules, steps, timers,
 };
 use crate::contracts::capability::{BackendIdentity, Capabilities, Supports, Version};
@@ -26,7 +26,7 @@ use crate::contracts::{
     BudgetUsageAndLimits, BudgetsPage, BulkArgs, BulkReport, CancelExecutionArgs,
     CancelExecutionResult, CancelFlowArgs, CancelFlowHeader, CancelFlowPolicy, CancelFlowResult,
     CancelFlowWait, CapabilitySet, CascadeOutcome, ChangePriorityArgs, ChangePriorityResult,
-    CheckAdmissionArgs, CheckAdmissionResult, ClaimExecutionArgs, ClaimExecutionResult,
+    CheckAdmissionArgs, CheckAdmissionResult, ChildWait, ClaimExecutionArgs, ClaimExecutionResult,
     ClaimForWorkerArgs, ClaimForWorkerOutcome, ClaimGrantOutcome, ClaimPolicy,
     ClaimResumedExecutionArgs, ClaimResumedExecutionResult, CompleteExecutionArgs,
     CompleteExecutionResult, CompletionPayload, CreateBudgetArgs, CreateBudgetResult,
@@ -720,6 +720,15 @@ impl<E: Executor> EngineBackend for E {
     async fn wait_children(&self, handle: &Handle) -> Result<(), EngineError> {
         let fence = Fence::of_handle(&handle::open(self.backend_name().tag, handle)?)?;
         run(self, &WaitChildren { fence }).await
+    }
+
+    async fn wait_for_child(
+        &self,
+        handle: &Handle,
+        child: &ExecutionId,
+    ) -> Result<ChildWait, EngineError> {
+        let fence = Fence::of_handle(&handle::open(self.backend_name().tag, handle)?)?;
+        children::wait_for_child(self, fence, child).await
     }
 
     async fn unblock_execution(

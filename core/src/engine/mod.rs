@@ -16,6 +16,7 @@ pub mod bell;
 mod budgeted;
 mod bulk;
 mod cascade;
+mod children;
 mod combined;
 pub mod completions;
 mod database_report;

@@ -17,7 +17,7 @@ use crate::contracts::{
     BudgetUsageAndLimits, BudgetsPage, BulkArgs, BulkReport, CancelExecutionArgs,
     CancelExecutionResult, CancelFlowArgs, CancelFlowHeader, CancelFlowPolicy, CancelFlowResult,
     CancelFlowWait, CapabilitySet, CascadeOutcome, ChangePriorityArgs, ChangePriorityResult,
-    CheckAdmissionArgs, CheckAdmissionResult, ClaimExecutionArgs, ClaimExecutionResult,
+    CheckAdmissionArgs, CheckAdmissionResult, ChildWait, ClaimExecutionArgs, ClaimExecutionResult,
     ClaimForWorkerArgs, ClaimForWorkerOutcome, ClaimGrantOutcome, ClaimPolicy,
     ClaimResumedExecutionArgs, ClaimResumedExecutionResult, CompleteExecutionArgs,
     CompleteExecutionResult, CompletionEvent, CompletionPayload, CreateBudgetArgs,
@@ -127,6 +127,17 @@ pub trait EngineBackend: Send + Sync + 'static {
     /// Releases the lease; the execution waits until its dependencies are resolved.
     async fn wait_children(&self, handle: &Handle) -> Result<(), EngineError> {
         unavailable!("wait_children")
+    }
+
+    /// Releases the lease; the execution waits until another one on its partition has ended, in
+    /// whichever way. Both become members of a flow, unless that one is a member of one already. Of
+    /// executions that wait for each other, one has to be cancelled.
+    async fn wait_for_child(
+        &self,
+        handle: &Handle,
+        child: &ExecutionId,
+    ) -> Result<ChildWait, EngineError> {
+        unavailable!("wait_for_child")
     }
 
     /// Like [`Self::complete`], for callers with a fence instead of a handle. Only an operator may

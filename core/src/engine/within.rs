@@ -25,9 +25,9 @@ use crate::contracts::{
     ChangePriorityArgs, ChangePriorityResult, CompleteExecutionArgs, CompleteExecutionResult,
     CreateExecutionArgs, CreateExecutionResult, CreateFlowArgs, CreateFlowResult,
     DeliverApprovalSignalArgs, DeliverSignalArgs, DeliverSignalResult, ExecutionSnapshot,
-    FailExecutionArgs, FailExecutionResult, FailOutcome, FailureReason, ReplayExecutionArgs,
-    ReplayExecutionResult, StageDependencyEdgeArgs, StageDependencyEdgeResult, SuspendArgs,
-    SuspendOutcome,
+    FailExecutionArgs, FailExecutionResult, FailOutcome, FailureReason, NewStep, RecordStepOutcome,
+    ReplayExecutionArgs, ReplayExecutionResult, StageDependencyEdgeArgs, StageDependencyEdgeResult,
+    StepRecord, SuspendArgs, SuspendOutcome,
 };
 use crate::model::error::{ContentionKind, EngineError};
 use crate::model::handle::Handle;
@@ -201,6 +201,12 @@ offer! {
     suspend(handle: &Handle, args: SuspendArgs) -> SuspendOutcome;
     /// Overwrites the progress that the holder last reported; a `None` leaves that part alone.
     progress(handle: &Handle, percent: Option<u8>, message: Option<String>) -> ();
+    /// Records a step of the execution that the handle's lease is for, unless one is recorded at
+    /// its place.
+    record_step(handle: &Handle, step: NewStep) -> RecordStepOutcome;
+    /// The steps of an execution behind a place, or from the first one on, as the transaction sees
+    /// them.
+    list_steps(id: &ExecutionId, after: Option<u32>, limit: u32) -> Vec<StepRecord>;
     /// Changes the priority of a waiting execution.
     change_priority(args: ChangePriorityArgs) -> ChangePriorityResult;
     /// Lets an ended execution run again.

@@ -8,6 +8,7 @@
 //! Every decision on a group locks in one order: flow, group, execution, attempt, edge.
 
 pub mod apply;
+pub mod await_child;
 pub mod cancel;
 pub mod child;
 pub mod create;

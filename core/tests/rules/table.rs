@@ -33,6 +33,7 @@ use ff_core::rules::execution::tags::SetTag;
 use ff_core::rules::execution::take::{ClaimByOperator, ClaimResumed};
 use ff_core::rules::execution::unblock::Unblock;
 use ff_core::rules::fence::{Fence, Style};
+use ff_core::rules::flow::await_child::AwaitChild;
 use ff_core::rules::flow::wait::WaitChildren;
 use ff_core::rules::retention::ended::{ByKey, Ended};
 use ff_core::rules::retention::trim::TrimExecution;
@@ -51,7 +52,8 @@ use ff_core::state::{
     OwnershipState, PublicState, TerminalOutcome,
 };
 use ff_core::types::{
-    AttemptIndex, CancelSource, LeaseEpoch, LeaseId, TimestampMs, WorkerId, WorkerInstanceId,
+    AttemptIndex, CancelSource, ExecutionId, LeaseEpoch, LeaseId, TimestampMs, WorkerId,
+    WorkerInstanceId,
 };
 use serde_json::json;
 
@@ -265,6 +267,7 @@ fn operations() -> Vec<(&'static str, Decide)> {
         ("replay_execution", operation(Replay::new(&replay).unwrap())),
         ("unblock_execution", operation(Unblock::new(&id(), "", TimestampMs(NOW)).unwrap())),
         ("wait_children, alone", operation(WaitChildren { fence: fence(Handle) })),
+        ("wait_for_child, unknown", operation(awaited())),
         ("set_execution_tag", operation(SetTag::new(&id(), "a.b", "c").unwrap())),
         ("mark_lease_expired_if_due", operation(ExpireLease { key: key(), expected: None })),
         ("mark_worker_dead, its lease", operation(lost())),
@@ -284,6 +287,13 @@ fn operations() -> Vec<(&'static str, Decide)> {
         ("reconcile_execution_index, its repair", operation(Repair(drifted()))),
         ("import_record", Box::new(|stored, _| imports(stored))),
     ]
+}
+
+/// The wait for an execution of which there is no row.
+fn awaited() -> AwaitChild {
+    let child = uuid::Uuid::from_u128(0xC41D);
+    let child = ExecutionId::from_parts(id().partition(), child);
+    AwaitChild::new(fence(Style::Handle), &child).unwrap()
 }
 
 /// The lease of the worker that the rows name, which is dead.

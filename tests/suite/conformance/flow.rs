@@ -4,6 +4,7 @@ mod apply;
 mod cancel;
 mod cancel_header;
 mod cascade;
+mod children;
 mod create;
 mod eligibility;
 mod end;

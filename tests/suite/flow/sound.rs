@@ -24,6 +24,7 @@ pub(crate) async fn assert_flows_sound(bench: &Bench) {
         let of = |rows: &[Cells]| -> Vec<Cells> {
             rows.iter().filter(|row| row.uuid("flow_id") == id).cloned().collect()
         };
+        let all_edges = &edges;
         let (edges, cores, groups, debts) = (of(&edges), of(&cores), of(&groups), of(&debts));
         let count = |rows: &[Cells]| i64::try_from(rows.len()).unwrap();
         assert_eq!(flow.int("node_count"), Some(count(&cores)), "{flow:?}");
@@ -55,6 +56,16 @@ pub(crate) async fn assert_flows_sound(bench: &Bench) {
         for core in &cores {
             let blocked = core.text("eligibility_state") == "blocked_by_dependencies";
             if !blocked || !dispatched {
+                continue;
+            }
+            let waits = |edge: &&Cells| {
+                edge.uuid("downstream_eid") == core.uuid("execution_id")
+                    && edge.json("policy")["satisfaction_condition"] == "ended"
+            };
+            let mut waits = all_edges.iter().filter(waits).peekable();
+            if waits.peek().is_some() {
+                let open = |edge: &Cells| edge.text("upstream_outcome") == "-";
+                assert!(waits.any(open), "the ends of its children were told: {core:?}");
                 continue;
             }
             let Some(group) = by_child.get(&core.uuid("execution_id")) else {

@@ -86,6 +86,7 @@ const EXPLORING: [(&str, &[&str]); 2] = [
             "trim_step",
             "update_schedule",
             "wait_children",
+            "wait_for_child",
         ],
     ),
     (
@@ -116,6 +117,7 @@ const EXPLORING: [(&str, &[&str]); 2] = [
             "set_flow_tag",
             "stage_dependency_edge",
             "wait_children",
+            "wait_for_child",
         ],
     ),
 ];

@@ -15,6 +15,7 @@ use crate::plan::{Guard, Held, Mutation, Predicate, Query};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Answered, Decided, Decision, Then, Verdict};
+use crate::rules::flow::await_child::is_satisfied_by_any_end;
 use crate::rules::flow::child::{
     Action, ChildState, is_open, pending_cancel, to_cancel, with_pending,
 };
@@ -146,8 +147,13 @@ impl Decision for Hop {
     }
 
     fn decide(&self, facts: &Facts, at: TimestampMs, _: &mut Ctx<'_>) -> Decided<HopOutcome> {
-        let goes_on = |core| unfinished().accepts(core, &Held::default());
-        let none_behind = self.last && !facts.row(CORE).is_some_and(goes_on);
+        let mut goes_on = unfinished();
+        if facts.row(EDGE).map(is_satisfied_by_any_end).transpose()? == Some(true) {
+            // The one that waits may belong to another flow, and keeps this one from no end.
+            goes_on = goes_on.and(exec_core::flow_id.equals(Some(self.flow.uuid)));
+        }
+        let is_behind = |core| goes_on.accepts(core, &Held::default());
+        let none_behind = self.last && !facts.row(CORE).is_some_and(is_behind);
 
         let dispatched = self.end.event_id.filter(|_| self.last && !none_behind);
         let dispatched = dispatched.map(|event| mark_dispatched(self.flow.partition, event, at));
@@ -188,6 +194,7 @@ impl Hop {
         };
 
         let changes = match facts.row(GROUP) {
+            _ if is_satisfied_by_any_end(edge)? => self.wake(edge, facts.row(CORE), at)?,
             Some(group) if is_applied(edge)? => {
                 let rows = HopRows { edge, group, core: facts.row(CORE) };
                 match self.count(rows, bucket, facts, at)? {
@@ -202,6 +209,23 @@ impl Hop {
             }
         };
         Verdict::change(changes.and([self.record_end()]).and(dispatched), HopOutcome::Applied)
+    }
+
+    /// The changes with which an execution that waits for any end goes on.
+    fn wake(
+        &self,
+        edge: &Row,
+        core: Option<&Row>,
+        at: TimestampMs,
+    ) -> Result<Changes, EngineError> {
+        let edge_guard = self.edge_guard(edge)?;
+        let Some(core) = core else { return Ok(Changes::default().holding([edge_guard])) };
+
+        let waits = ChildState::of(core)?;
+        let key = self.flow.member(edge.read(edge::downstream_eid)?).core();
+        let held = Guard::new(CORE, exec_core::REF, key, waits.holds());
+        let released = waits.on_end(GroupState::Satisfied).changes(core, at)?;
+        Ok(Changes::of(released).holding([held, edge_guard]))
     }
 
     fn is_applied_already(&self, edge: &Row) -> Result<bool, EngineError> {

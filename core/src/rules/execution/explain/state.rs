@@ -14,6 +14,7 @@ use crate::plan::facts::Row;
 use crate::plan::{Expr, Held, List};
 use crate::rules::execution::claim::due;
 use crate::rules::execution::read::text;
+use crate::rules::flow::await_child::is_satisfied_by_any_end;
 use crate::rules::flow::edges::{edges, with_upstreams};
 use crate::rules::flow::key::FlowKey;
 use crate::rules::key::{ATTEMPT, ExecutionKey};
@@ -130,6 +131,10 @@ fn dependencies(case: &Case<'_>, flow_id: Option<FlowId>) -> Result<Vec<NotRunni
 
     let (mut unmet, mut dispatched_late) = (Vec::new(), None);
     for row in rows {
+        let has_ended = row.read(edge::upstream_outcome)?.is_some();
+        if has_ended && is_satisfied_by_any_end(row)? {
+            continue;
+        }
         unmet.push(dependency(case, row)?);
         if waits_for_dispatch(row)? {
             let ended = row.read(exec_core::terminal_at_ms)?;
