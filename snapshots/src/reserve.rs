@@ -165,7 +165,7 @@ impl Scene {
         ] {
             let (id, at) = (self.submit(|args| args.policy = Some(estimated(budgets))), self.at());
             let issued = grant(&id, &capabilities().tokens, at);
-            let _ = now(self.backend.issue_claim_grant(issued));
+            self.sample("issue_claim_grant", case, async |b| b.issue_claim_grant(issued).await);
             let args = redemption(&id, at);
             self.sample("claim_execution", case, async |b| b.claim_execution(args).await);
         }
