@@ -44,7 +44,7 @@ impl Schema {
     }
 
     pub(crate) async fn remove(self) {
-        // The server may be analysing a table, which takes longer than an operation waits for a lock.
+        // The server may be analysing a table for longer than an operation waits for a lock.
         let sql = format!("SET lock_timeout = '1min'; DROP SCHEMA {} CASCADE", self.name);
         let drop_schema = sqlx::raw_sql(sqlx::AssertSqlSafe(sql));
         drop_schema.execute(self.backend.pool()).await.expect("drops its schema");

@@ -226,9 +226,11 @@ pub trait Dialect: Send + Sync {
     fn least_list_key(&self) -> Expr;
 
     /// A range of keys: the first, and one behind it. Each list with a key in it begins below
-    /// [`TOKENS_BELOW`](ff_core::schema::execution::TOKENS_BELOW), and of those that begin with a token, all are in it. `None` where a search
-    /// list by list cannot pass over a range.
-    fn keys_of_token_lists(&self) -> Option<(Expr, Expr)>;
+    /// `TOKENS_BELOW`, and all lists that begin with a token are in it. `None` where a search list
+    /// by list cannot pass over a range.
+    fn keys_of_token_lists(&self) -> Option<(Expr, Expr)> {
+        None
+    }
 
     /// The way in which the best rows of each of several lists are found.
     fn list_search(&self) -> ListSearch;

@@ -25,8 +25,8 @@ mod row_by_row;
 
 pub(crate) use row_by_row::BestFirst;
 
-/// The number that SQLite gives each row. A row that is named by it is found by it. By the columns of
-/// a primary key it may not be: once the table is analysed, a scan can seem to cost less.
+/// The number that SQLite gives each row. A row that is named by it is found by it. By the columns
+/// of a primary key it may not be: once the table is analysed, a scan can seem to cost less.
 const ROW_ID: &str = "rowid";
 
 const KEY: &str = "key";

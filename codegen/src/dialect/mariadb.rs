@@ -253,11 +253,6 @@ impl Dialect for MariaDb {
         constant("")
     }
 
-    fn keys_of_token_lists(&self) -> Option<(Expr, Expr)> {
-        // Its search takes the distinct keys of an index, all of them.
-        None
-    }
-
     fn list_search(&self) -> ListSearch {
         ListSearch::RowByRow
     }

@@ -6,8 +6,8 @@
 //!
 //! An execution with a full limit hides none behind it: the next list passes over the key.
 //!
-//! Claims of one process list and choose in turns. A turn ends where the plans are sent, so that the
-//! next claim lists meanwhile. It lasts until they have committed where one plan decides what is
+//! Claims of one process list and choose in turns. A turn ends where the plans are sent, so that
+//! the next claim lists meanwhile. It lasts until they have committed where one plan decides what is
 //! left for the next: with estimates and fairness keys.
 //!
 //! Of a lane with fairness keys, the best executions of each key are listed, and those are taken

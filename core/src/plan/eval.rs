@@ -212,14 +212,8 @@ impl Predicate {
             Predicate::EmptyList(column) => {
                 matches!(stored(column), Value::TextList(list) if list.is_empty())
             }
-            Predicate::FirstBelow(column, bound) => {
-                matches!(stored(column), Value::TextList(list)
-                    if list.first().is_some_and(|first| first.as_str() < &**bound))
-            }
-            Predicate::NoneBelow(column, bound) => {
-                matches!(stored(column), Value::TextList(list)
-                    if list.first().is_none_or(|first| &**bound <= first.as_str()))
-            }
+            Predicate::FirstBelow(column, bound) => begins_below(stored(column), bound, false),
+            Predicate::NoneBelow(column, bound) => !begins_below(stored(column), bound, true),
             Predicate::After(pairs) => {
                 for (column, expr) in pairs {
                     match stored(column).compare(&expr.evaluate(held)) {
@@ -232,6 +226,12 @@ impl Predicate {
             }
         }
     }
+}
+
+/// True if the list begins with a text below the bound; `otherwise` for a value that is no list.
+fn begins_below(list: &Value, bound: &str, otherwise: bool) -> bool {
+    let Value::TextList(list) = list else { return otherwise };
+    list.first().is_some_and(|first| first.as_str() < bound)
 }
 
 impl Openings {

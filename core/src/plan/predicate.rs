@@ -44,8 +44,8 @@ pub enum Predicate {
     EmptyList(ColumnRef),
     /// The first text of the list in the column comes before the constant, byte by byte.
     FirstBelow(ColumnRef, Name),
-    /// The list in the column is empty, or its first text does not come before the constant, byte by
-    /// byte. A search list by list then passes over all others at once.
+    /// The list in the column is empty, or its first text does not come before the constant, byte
+    /// by byte. A search list by list then passes over all others at once.
     NoneBelow(ColumnRef, Name),
     /// Holds for every row. The best rows are then looked for among those of each list in the
     /// column by itself, as an index that begins with the list has them.
