@@ -220,7 +220,9 @@ pub trait Dialect: Send + Sync {
 
     /// The column that the database keeps for that, where an index holds columns only: its name,
     /// its type and its value.
-    fn kept_list_key(&self, column: ColumnRef) -> Option<(String, &'static str, Expr)>;
+    fn kept_list_key(&self, _column: ColumnRef) -> Option<(String, &'static str, Expr)> {
+        None
+    }
 
     /// A key that no list's key is below.
     fn least_list_key(&self) -> Expr;

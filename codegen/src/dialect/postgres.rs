@@ -257,10 +257,6 @@ impl Dialect for Postgres {
         Some(key_of_list(list))
     }
 
-    fn kept_list_key(&self, _: ColumnRef) -> Option<(String, &'static str, Expr)> {
-        None
-    }
-
     fn least_list_key(&self) -> Expr {
         no_bytes()
     }
@@ -483,9 +479,8 @@ fn keep_count(count: &CountText) -> Vec<String> {
 }
 
 /// A digest of the list, because an index entry must be short; nothing for the empty list, so that
-/// it comes first and is quickly said. Lists of the same texts have one digest and no others have
-/// it, so that no list stands in front of another. An index takes only functions that depend on no
-/// setting, and this is a way from a list of texts to bytes that consists of such.
+/// it comes first. Lists of the same texts have one digest and no others have it. An index takes
+/// only functions that depend on no setting, and this consists of such.
 fn key_of_list(list: Expr) -> Expr {
     let names = Func::cust("array_replace").arg(list.clone()).arg(Expr::null()).arg(constant(""));
     let document = Expr::from(Func::cust("jsonb_object").arg(names).arg(list.clone()));
@@ -494,8 +489,8 @@ fn key_of_list(list: Expr) -> Expr {
     let escaped = Func::cust("replace").arg(document.cast_as("text")).arg(backslash()).arg(two);
     let digest = Func::cust("sha256").arg(Expr::from(escaped).cast_as("bytea"));
     let is_token = operator(list.clone(), "[1] COLLATE \"C\" <", constant(TOKENS_BELOW));
-    let bit = Expr::case(is_token, Expr::cust("1")).finally(Expr::cust("0"));
-    let digest = Func::cust("set_bit").arg(digest).arg(Expr::cust("7")).arg(bit);
+    let digest = Func::cust("set_bit").arg(digest).arg(Expr::cust("7"));
+    let digest = digest.arg(Expr::case(is_token, Expr::cust("1")).finally(Expr::cust("0")));
     let count = Expr::from(Func::cust("cardinality").arg(list));
     Expr::case(count.eq(Expr::cust("0")), no_bytes()).finally(digest).into()
 }

@@ -228,10 +228,6 @@ impl Dialect for Sqlite {
         None
     }
 
-    fn kept_list_key(&self, _: ColumnRef) -> Option<(String, &'static str, Expr)> {
-        None
-    }
-
     fn least_list_key(&self) -> Expr {
         constant("")
     }

@@ -1,9 +1,9 @@
 //! Executions that claims of this process are taking at the moment.
 //!
 //! A claim lists and chooses in its turn, and takes what it chose after that: the next claim
-//! chooses meanwhile. Until the plans of the first have committed, the database shows the executions as
-//! waiting and their permits as free. So the next claim passes over the former, and counts the
-//! latter as taken.
+//! chooses meanwhile. Until the plans of the first have committed, the database shows the
+//! executions as waiting and their permits as free. So the next claim passes over the former, and
+//! counts the latter as taken.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;

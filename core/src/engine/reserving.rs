@@ -7,11 +7,8 @@
 //! An execution with a full limit hides none behind it: the next list passes over the key.
 //!
 //! Claims of one process list and choose in turns. A turn ends where the plans are sent, so that
-//! the next claim lists meanwhile. It lasts until they have committed where one plan decides what is
-//! left for the next: with estimates and fairness keys.
-//!
-//! Of a lane with fairness keys, the best executions of each key are listed, and those are taken
-//! that come next by turns. The claim stores the turns first: no two claims count on the same ones.
+//! the next claim lists meanwhile. It lasts until they have committed where one plan decides what
+//! is left for the next: with estimates and fairness keys.
 
 use std::collections::BTreeSet;
 
