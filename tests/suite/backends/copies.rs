@@ -1,5 +1,5 @@
-//! Copies of one migrated Postgres database: to copy it takes a tenth of the time to migrate one, and
-//! to empty a copy for the next test a tenth of that.
+//! Copies of one migrated Postgres database: to copy it takes a tenth of the time to migrate one,
+//! and to empty a copy for the next test a tenth of that.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Mutex;
