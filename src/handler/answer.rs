@@ -36,8 +36,17 @@ pub trait Answer<T>: sealed::Sealed<T> {}
 impl<T: Serialize> Answer<T> for T {}
 impl<T: Serialize> Answer<T> for Completed<T> {}
 
+/// A result as it is stored. Without a JSON form the job has failed for good: no attempt could
+/// store it.
+pub(super) fn stored<T: Serialize>(
+    value: &T,
+    what: fmt::Arguments<'_>,
+) -> Result<Vec<u8>, Failure> {
+    serde_json::to_vec(value).map_err(|_| Failure::fail(format!("{what} has no JSON form")))
+}
+
 pub(super) mod sealed {
-    use super::{Completed, Ending, Failure, Serialize};
+    use super::{Completed, Ending, Failure, Serialize, stored};
 
     pub trait Sealed<T> {
         /// The ending of the run.
@@ -46,8 +55,8 @@ pub(super) mod sealed {
 
     impl<T: Serialize> Sealed<T> for T {
         fn ending(self, kind: &str) -> Result<Ending, Failure> {
-            let no_json = |_| Failure::fail(format!("the result of {kind} has no JSON form"));
-            Ok(Ending::Completed(Some(serde_json::to_vec(&self).map_err(no_json)?)))
+            let output = stored(&self, format_args!("the result of {kind}"))?;
+            Ok(Ending::Completed(Some(output)))
         }
     }
 

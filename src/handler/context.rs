@@ -8,12 +8,13 @@ use std::time::Duration;
 use ff_core::EngineError;
 use ff_core::backend::{AppendFrameOutcome, Frame, FrameKind};
 use ff_core::engine_backend::EngineBackend;
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::Failure;
-use super::answer::Completed;
+use super::answer::{Completed, stored};
 use super::steps::{Steps, unrecorded};
 use crate::clock::{from_now, now};
 use crate::flow::{NodeName, execution_id};
@@ -118,6 +119,7 @@ impl<S> Context<S> {
     /// the record of the step are committed together, so neither a crash nor a lost lease repeats
     /// the work. An earlier run's result is read back, and the transaction left as it was.
     ///
+    /// The work is a closure such as `|tx| Box::pin(async move { .. })`, which owns what it needs.
     /// Commit the transaction, or roll it back, before the next step outside of it.
     ///
     /// # Errors
@@ -128,7 +130,7 @@ impl<S> Context<S> {
         &self,
         name: &str,
         transaction: &mut X,
-        work: impl AsyncFnOnce(&mut X) -> Result<T, E>,
+        work: impl for<'t> FnOnce(&'t mut X) -> BoxFuture<'t, Result<T, E>>,
     ) -> Result<T, Failure>
     where
         T: Serialize + DeserializeOwned,
@@ -150,11 +152,10 @@ impl<S> Context<S> {
         mut transaction: impl InTransaction,
         output: T,
     ) -> Result<Completed<T>, Failure> {
-        let no_json = |_| Failure::fail("the result has no JSON form");
-        let stored = serde_json::to_vec(&output).map_err(no_json)?;
+        let output = stored(&output, format_args!("the result"))?;
 
         let mut within = transaction.within(self.engine().as_ref())?;
-        within.complete(&self.run().handle, Some(stored)).await.map_err(unrecorded)?;
+        within.complete(&self.run().handle, Some(output)).await.map_err(unrecorded)?;
         drop(within);
         transaction.commit().await?;
         Ok(Completed::new())

@@ -9,11 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ff_core::EngineError;
 use ff_core::contracts::{NewStep, RecordStepOutcome, StepRecord};
 use ff_core::engine_backend::EngineBackend;
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
 use self::recorded::{Place, Recorded, check};
+use super::answer::stored;
 use super::{Failure, OnChangedSteps};
 use crate::InTransaction;
 use crate::worker::Run;
@@ -75,7 +77,7 @@ impl Steps {
         &self,
         name: &str,
         transaction: &mut X,
-        work: impl AsyncFnOnce(&mut X) -> Result<T, E>,
+        work: impl for<'t> FnOnce(&'t mut X) -> BoxFuture<'t, Result<T, E>>,
     ) -> Result<T, Failure>
     where
         T: Serialize + DeserializeOwned,
@@ -177,9 +179,8 @@ fn add_page(steps: &mut BTreeMap<u32, StepRecord>, page: Vec<StepRecord>) -> boo
 
 /// The step with that result, as it is stored.
 fn new_step<T: Serialize>(position: u32, name: &str, value: &T) -> Result<NewStep, Failure> {
-    let no_json = |_| Failure::fail(format!("the result of step {name:?} has no JSON form"));
-    let stored = serde_json::to_vec(value).map_err(no_json)?;
-    Ok(NewStep::new(position, name, stored))
+    let value = stored(value, format_args!("the result of step {name:?}"))?;
+    Ok(NewStep::new(position, name, value))
 }
 
 /// The recorded result. One of another type is a change of the code, too.

@@ -13,6 +13,7 @@ use ff_catalogue::Recorder;
 use ff_core::backend::BackendTag;
 use ff_core::engine::Executor;
 use ff_core::engine_backend::EngineBackend;
+use ff_core::schema::{TABLES, Table};
 use ff_core::types::TimestampMs;
 use futures_util::future::BoxFuture;
 use sqlx::mysql::MySqlPool;
@@ -141,15 +142,26 @@ impl Bench {
     }
 
     async fn another_postgres(&self) -> Arc<PostgresBackend> {
-        let (url, schema) = match &self.leftover {
-            Leftover::Schema(_, schema) => (postgres_url(), schema.clone()),
-            Leftover::Database(copy) => (copy.url(), copies::schema()),
-            Leftover::Nothing | Leftover::Directory(_) | Leftover::MariaDb(..) => {
-                panic!("the database is no Postgres")
-            }
+        let url = match &self.leftover {
+            Leftover::Database(copy) => copy.url(),
+            Leftover::Schema(..)
+            | Leftover::Nothing
+            | Leftover::Directory(_)
+            | Leftover::MariaDb(..) => postgres_url(),
         };
-        let options = PostgresOptions::new(url).schema(schema).clock(self.clock.reader());
+        let options = PostgresOptions::new(url).schema(self.schema()).clock(self.clock.reader());
         PostgresBackend::open(options).await.unwrap()
+    }
+
+    /// The schema of the tables on Postgres.
+    pub(crate) fn schema(&self) -> SchemaName {
+        match &self.leftover {
+            Leftover::Schema(_, schema) => schema.clone(),
+            Leftover::Database(_) => copies::schema(),
+            Leftover::Nothing | Leftover::Directory(_) | Leftover::MariaDb(..) => {
+                panic!("the database is no Postgres of its own")
+            }
+        }
     }
 
     async fn another_mariadb(&self, database: &mariadb::Database) -> Arc<MariaDbBackend> {
@@ -305,6 +317,13 @@ async fn drop_schema(pool: &PgPool, schema: &SchemaName) {
     let sql = format!("DROP SCHEMA \"{}\" CASCADE", schema.as_str());
     pool.execute(AssertSqlSafe(sql)).await.unwrap();
     pool.close().await;
+}
+
+/// The tables that a test leaves empty for the next one: all but those of which a new database has
+/// rows.
+fn emptied() -> impl Iterator<Item = &'static Table> {
+    let seeded = ["ff_partition_config", "ff_migration_annotation"];
+    TABLES.iter().copied().filter(move |table| !seeded.contains(&table.name))
 }
 
 /// The database of a role that may create databases, in which the suite may create schemas.

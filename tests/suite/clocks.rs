@@ -4,14 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use ff_backend_postgres::migrate::SchemaName;
 use ff_backend_postgres::{PostgresBackend, PostgresOptions};
 use ff_core::engine::Executor as _;
 use ff_core::engine_backend::{EngineBackend, Scan};
 use ff_core::types::TimestampMs;
 
 use crate::backends::{self, postgres_url};
-use crate::plain::PlainSql;
 use crate::sessions::leases_of;
 
 const TEN_MINUTES: i64 = 600_000;
@@ -19,13 +17,7 @@ const TEN_MINUTES: i64 = 600_000;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_lease_lapses_because_the_wall_clock_of_a_scanner_is_set() {
     let bench = backends::postgres().await;
-    let PlainSql::Postgres(pool) = &bench.plain else { panic!("Postgres it is") };
-    let schema: String =
-        sqlx::query_scalar("SELECT current_schema()").fetch_one(pool).await.unwrap();
-    let options = || {
-        let schema = SchemaName::new(&schema).unwrap();
-        PostgresOptions::new(postgres_url()).schema(schema).max_connections(4)
-    };
+    let options = || PostgresOptions::new(postgres_url()).schema(bench.schema()).max_connections(4);
     let worker = PostgresBackend::open(options()).await.unwrap();
     let off_ms = Arc::new(AtomicI64::new(0));
     let offset = Arc::clone(&off_ms);

@@ -40,4 +40,5 @@ mod ticking;
 mod tidy;
 mod transactions;
 mod unless;
+mod victims;
 mod workers;

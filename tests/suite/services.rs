@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use ff_backend_memory::MemoryBackend;
-use ff_backend_postgres::{PostgresBackend, PostgresOptions};
 use ff_backend_sqlite::SqliteBackend;
 use ff_core::backend::FailureClass;
 use ff_core::engine_backend::EngineBackend;
@@ -21,7 +20,8 @@ use flowfabric_sql::{Client, Context, Failure, Job, JobError, Service, WorkerErr
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use crate::backends::{self, postgres_url};
+use crate::backends;
+use crate::victims::Place;
 
 /// The time after which a test gives up.
 const BOUND: Duration = Duration::from_secs(20);
@@ -80,20 +80,11 @@ where
     let file = folder.path().join("flow.db");
     let sqlite = SqliteBackend::new(file.to_str().unwrap()).await.unwrap();
     let bench = backends::postgres().await;
-    let postgres = second(&bench).await;
+    let postgres = Place::of(&bench).engine().await;
     for engine in [Arc::new(MemoryBackend::new()) as Arc<dyn EngineBackend>, sqlite, postgres] {
         tokio::time::timeout(BOUND, test(engine)).await.expect("ends in time");
     }
     bench.tear_down().await;
-}
-
-/// The database of the bench, by the clock of this machine.
-async fn second(bench: &backends::Bench) -> Arc<PostgresBackend> {
-    let crate::plain::PlainSql::Postgres(pool) = &bench.plain else { panic!("Postgres it is") };
-    let schema: String =
-        sqlx::query_scalar("SELECT current_schema()::text").fetch_one(pool).await.unwrap();
-    let schema = ff_backend_postgres::migrate::SchemaName::new(&schema).unwrap();
-    PostgresBackend::open(PostgresOptions::new(postgres_url()).schema(schema)).await.unwrap()
 }
 
 fn service(engine: &Arc<dyn EngineBackend>) -> Service {

@@ -488,7 +488,7 @@ fn key_of_list(list: Expr) -> Expr {
     let two = Func::cust("repeat").arg(backslash()).arg(Expr::cust("2"));
     let escaped = Func::cust("replace").arg(document.cast_as("text")).arg(backslash()).arg(two);
     let digest = Func::cust("sha256").arg(Expr::from(escaped).cast_as("bytea"));
-    let is_token = operator(list.clone(), "[1] COLLATE \"C\" <", constant(TOKENS_BELOW));
+    let is_token = Postgres.begins_below(list.clone(), TOKENS_BELOW);
     let digest = Func::cust("set_bit").arg(digest).arg(Expr::cust("7"));
     let digest = digest.arg(Expr::case(is_token, Expr::cust("1")).finally(Expr::cust("0")));
     let count = Expr::from(Func::cust("cardinality").arg(list));

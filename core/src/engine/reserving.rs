@@ -43,8 +43,6 @@ struct Reserving<'a> {
     short: BTreeSet<String>,
     /// The keys of full limits, and whether more than these stand before what may be taken.
     obstacles: Obstacles,
-    /// True if these come from the claim before.
-    is_recalled: bool,
 }
 
 /// Executions that a claim is about to take, and what they take of their limits.
@@ -80,14 +78,6 @@ struct Sorted {
     is_moving: bool,
 }
 
-/// The order in which executions are looked for.
-#[derive(Clone, Copy)]
-enum Order {
-    OfLane,
-    ByList,
-    ByTurns,
-}
-
 /// The executions that come next, and the turns that they take.
 struct Listed {
     candidates: Vec<Candidate>,
@@ -95,11 +85,12 @@ struct Listed {
     is_by_list: bool,
 }
 
-/// Lists the executions that come next, but for those behind obstacles.
+/// Lists the executions that come next, by turns or by the order of the lane, but for those with
+/// full keys.
 async fn list(
     executor: &dyn Executor,
     claim: Claim,
-    order: Order,
+    by_turns: bool,
     obstacles: &Obstacles,
 ) -> Result<Listed, EngineError> {
     let in_flight = executor.process_state().limits.in_flight.executions_of(claim.terms().lane());
@@ -108,18 +99,17 @@ async fn list(
         let is_free = !in_flight.contains(&candidate.key.uuid);
         is_free && !candidate.limits.keys.iter().any(is_full)
     };
+    if by_turns {
+        let (candidates, turned) = list_by_turns(executor, claim, is_open).await?;
+        return Ok(Listed { candidates, turned, is_by_list: false });
+    }
+
     // Those in flight come first, and there are as many more behind them.
     let limit = claim.limit();
     let beside = u32::try_from(in_flight.len()).unwrap_or(u32::MAX);
-    let list = match order {
-        Order::ByTurns => {
-            let (candidates, turned) = list_by_turns(executor, claim, is_open).await?;
-            return Ok(Listed { candidates, turned, is_by_list: false });
-        }
-        Order::OfLane => Candidates::best(claim.up_to(limit.saturating_add(beside))),
-        Order::ByList => Candidates::best_by_list(claim.up_to(limit.saturating_add(beside))),
-    };
-    let Found { mut candidates, is_by_list } = run(executor, &list).await?;
+    let best = Candidates::best(claim.up_to(limit.saturating_add(beside)));
+    let best = if obstacles.behind_others_at.is_some() { best.by_list() } else { best };
+    let Found { mut candidates, is_by_list } = run(executor, &best).await?;
     candidates.retain(is_open);
     candidates.truncate(limit as usize);
     Ok(Listed { candidates, turned: None, is_by_list })
@@ -164,7 +154,7 @@ pub(super) async fn some_fits(
     let mut known = KnownLimits::none(executor);
     for _ in 0..ROUNDS {
         let offered = reserving.offered(claim.clone());
-        let (sorted, _) = reserving.choose(&offered, &mut known).await?;
+        let (sorted, _) = reserving.choose(&offered, &mut known, false).await?;
         if 0 < sorted.plain {
             return Ok(true);
         }
@@ -187,7 +177,7 @@ pub(super) async fn some_fits(
 impl<'a> Reserving<'a> {
     fn new(executor: &'a dyn Executor, room: Room, searched: Searched) -> Self {
         let (short, obstacles) = (BTreeSet::new(), Obstacles::default());
-        Self { executor, room, searched, short, obstacles, is_recalled: false }
+        Self { executor, room, searched, short, obstacles }
     }
 
     /// The claim that offers all room but that of budgets with too little, and passes over full
@@ -216,8 +206,9 @@ impl<'a> Reserving<'a> {
         &mut self,
         offered: &Claim,
         known: &mut KnownLimits,
+        is_recalled: bool,
     ) -> Result<Chosen, EngineError> {
-        let (candidates, mut turned) = self.candidates(offered, known).await?;
+        let (candidates, mut turned) = self.candidates(offered, known, is_recalled).await?;
         let admissions = known.admit(self.executor, &candidates).await?;
 
         let mut sorted = Sorted::default();
@@ -242,44 +233,42 @@ impl<'a> Reserving<'a> {
         Ok((sorted, turned))
     }
 
-    /// Lists the executions that come next and have no full key.
+    /// Lists the executions that come next and have no full key. Of obstacles that come from the
+    /// claim before, it is read meanwhile whether they still are some.
     async fn candidates(
         &mut self,
         offered: &Claim,
         known: &mut KnownLimits,
+        is_recalled: bool,
     ) -> Result<(Vec<Candidate>, Option<Turned>), EngineError> {
-        loop {
-            let is_recalled = std::mem::take(&mut self.is_recalled);
+        let (executor, by_turns) = (self.executor, self.is_fair(offered));
+        if is_recalled && !self.obstacles.refused.is_empty() {
             let listing = self.listing(offered, self.full_tokens());
-            let order = self.order(offered);
-            let (listed, freed) = if is_recalled && !self.obstacles.refused.is_empty() {
-                let freed = known.freed(self.executor, &self.obstacles.refused);
-                try_join(list(self.executor, listing, order, &self.obstacles), freed).await?
-            } else {
-                (list(self.executor, listing, order, &self.obstacles).await?, Vec::new())
-            };
-
+            let listed = list(executor, listing, by_turns, &self.obstacles);
+            let freed = known.freed(executor, &self.obstacles.refused);
+            let (listed, freed) = try_join(listed, freed).await?;
             if freed.is_empty() {
-                if listed.is_by_list {
-                    self.obstacles.behind_others_at.get_or_insert(self.executor.now());
-                }
-                return Ok((listed.candidates, listed.turned));
+                return Ok(self.noted(listed));
             }
             // What comes next is another list.
             self.obstacles.refused.retain(|key, _| !freed.contains(key));
         }
+
+        let listing = self.listing(offered, self.full_tokens());
+        let listed = list(executor, listing, by_turns, &self.obstacles).await?;
+        Ok(self.noted(listed))
+    }
+
+    /// What was listed, once it is noted what stood before it.
+    fn noted(&mut self, listed: Listed) -> (Vec<Candidate>, Option<Turned>) {
+        if listed.is_by_list {
+            self.obstacles.behind_others_at.get_or_insert(self.executor.now());
+        }
+        (listed.candidates, listed.turned)
     }
 
     fn full_tokens(&self) -> Vec<String> {
         self.obstacles.refused.keys().map(|key| limit_token(key)).collect()
-    }
-
-    fn order(&self, offered: &Claim) -> Order {
-        match self.obstacles.behind_others_at {
-            _ if self.is_fair(offered) => Order::ByTurns,
-            Some(_) => Order::ByList,
-            None => Order::OfLane,
-        }
     }
 
     fn is_fair(&self, offered: &Claim) -> bool {
@@ -294,8 +283,8 @@ impl<'a> Reserving<'a> {
         turn: Turn<()>,
     ) -> Result<bool, EngineError> {
         let mut known = self.executor.process_state().limits.take(self.executor);
-        self.recall(&mut known);
-        let (sorted, mut turned) = self.choose(offered, &mut known).await?;
+        let is_recalled = self.recall(&mut known);
+        let (sorted, mut turned) = self.choose(offered, &mut known, is_recalled).await?;
         let is_stored = match &mut turned {
             Some(turned) => turned.store(self.executor).await?,
             None => true,
@@ -315,11 +304,12 @@ impl<'a> Reserving<'a> {
         claimed
     }
 
-    /// Begins with what the claim before knew, and goes on with what it knew itself.
-    fn recall(&mut self, known: &mut KnownLimits) {
-        let is_first = self.obstacles.is_none();
+    /// Takes the obstacles that are known. Returns true if they come from claims before, not from
+    /// this one.
+    fn recall(&mut self, known: &mut KnownLimits) -> bool {
+        let had_none = self.obstacles.is_none();
         self.obstacles = known.obstacles.take(&self.searched, self.executor.now());
-        self.is_recalled = is_first;
+        had_none
     }
 
     /// Leaves what is known to the next claim.

@@ -5,7 +5,6 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Mutex;
 
 use ff_backend_postgres::migrate::{MigrateOptions, SchemaName, migrate};
-use ff_core::schema::TABLES;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool,
@@ -13,7 +12,7 @@ use sqlx::{
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use super::postgres_url;
+use super::{emptied, postgres_url};
 
 /// The lock that only one process at a time makes the original under.
 const LOCK: i64 = 0x6666_7465_7374;
@@ -23,9 +22,6 @@ static ORIGINAL: OnceCell<String> = OnceCell::const_new();
 
 /// Copies that no test uses, with empty tables.
 static FREE: Mutex<Vec<Copy>> = Mutex::new(Vec::new());
-
-/// The tables of which a new database has rows.
-const SEEDED: [&str; 2] = ["ff_partition_config", "ff_migration_annotation"];
 
 /// What a copy consists of. A test that has changed it leaves it to no other.
 const STRUCTURE: &str = "SELECT md5(string_agg(part, ' ' ORDER BY part)) FROM ( \
@@ -104,7 +100,7 @@ impl Copy {
             .to_owned();
         // No table is counted while rows go.
         sql.push_str("SET session_replication_role = replica;");
-        for table in TABLES.iter().filter(|table| !SEEDED.contains(&table.name)) {
+        for table in emptied() {
             sql.push_str(&format!("DELETE FROM {};", table.name));
             if let Some(identity) = table.identity() {
                 let name = identity.name;

@@ -5,15 +5,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use ff_backend_mariadb::{MariaDbBackend, MariaDbOptions};
-use ff_core::schema::TABLES;
 use sqlx::mysql::MySqlPool;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, MySqlConnection};
 
+use super::emptied;
+
 /// Databases that no test uses, with empty tables.
 static FREE: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-/// The tables of which a new database has rows.
-const SEEDED: [&str; 2] = ["ff_partition_config", "ff_migration_annotation"];
 
 /// The server, where the suite may create databases.
 pub(crate) fn url() -> String {
@@ -59,7 +57,7 @@ impl Database {
     /// Empties the tables for the next test.
     pub(super) async fn free(self, pool: &MySqlPool) {
         let mut sql = "SET SESSION lock_wait_timeout = 5;".to_owned();
-        for table in TABLES.iter().filter(|table| !SEEDED.contains(&table.name)) {
+        for table in emptied() {
             sql.push_str(&format!("DELETE FROM {};", table.name));
             if table.identity().is_some() {
                 sql.push_str(&format!("ALTER TABLE {} AUTO_INCREMENT = 1;", table.name));

@@ -296,12 +296,8 @@ async fn both_wait(pool: &ff_backend_postgres::PgPool, holder: i32, how: &str) {
 }
 
 async fn second_backend(bench: &Bench) -> Arc<PostgresBackend> {
-    let PlainSql::Postgres(pool) = &bench.plain else { panic!("Postgres it is") };
-    let schema: String =
-        sqlx::query_scalar("SELECT current_schema()::text").fetch_one(pool).await.unwrap();
-    let schema = ff_backend_postgres::migrate::SchemaName::new(&schema).unwrap();
     let at = bench.clock.now();
-    let options = PostgresOptions::new(postgres_url()).schema(schema).clock(move || at);
+    let options = PostgresOptions::new(postgres_url()).schema(bench.schema()).clock(move || at);
     PostgresBackend::open(options).await.unwrap()
 }
 

@@ -169,9 +169,7 @@ async fn postgres_reaches_the_same_end_however_often_the_scanner_is_killed() {
     let mut expected: Option<BTreeMap<String, i64>> = None;
     while killed < kills().div_ceil(4) {
         let bench = postgres().await;
-        let PlainSql::Postgres(pool) = &bench.plain else { panic!("Postgres it is") };
-        let schema: String =
-            sqlx::query_scalar("SELECT current_schema()::text").fetch_one(pool).await.unwrap();
+        let schema = bench.schema();
         prepare(&bench).await;
         let url = postgres_url();
         let arguments = ["--db", url.as_str(), "--schema", schema.as_str()];

@@ -1,13 +1,11 @@
 //! The process of sixteen callers is killed again and again, and another goes on: no limit is
 //! exceeded, and every report counts once or not at all.
 
-use std::env;
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ff_backend_postgres::migrate::SchemaName;
 use ff_core::contracts::ResetBudgetArgs;
 use ff_core::types::BudgetId;
 
@@ -17,15 +15,12 @@ use super::{
     give_everything_back, number, perform, reserved,
 };
 use crate::backends::{self, Bench};
-use crate::plain::PlainSql;
+use crate::victims::Place;
 
 /// How often the process is killed.
 const KILLS: u64 = 4;
 /// The name of the test that is the process.
 const PROCESS: &str = "money::killed::spends_until_it_is_killed";
-
-/// The database of the process: `sqlite:PATH` or `postgres:SCHEMA`.
-const PLACE: &str = "FF_MONEY_PLACE";
 
 /// What the process says of a report without a key: before it asks, and once it is answered.
 const ASKS: &str = "asks";
@@ -55,12 +50,7 @@ async fn spend(bench: Arc<Bench>, seed: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a process that other tests start and kill"]
 async fn spends_until_it_is_killed() {
-    let place = env::var(PLACE).expect("another test starts this one");
-    let bench = match place.split_once(':').unwrap() {
-        ("sqlite", path) => backends::sqlite_at(path.as_ref()).await,
-        (_, schema) => backends::postgres_at(&SchemaName::new(schema).unwrap()).await,
-    };
-    let bench = Arc::new(bench);
+    let bench = Arc::new(Place::of_this_process().bench().await);
     let seed = number("FF_SEED", 1);
     let callers =
         (0..CALLERS).map(|caller| tokio::spawn(spend(Arc::clone(&bench), seed * 1_000 + caller)));
@@ -69,11 +59,10 @@ async fn spends_until_it_is_killed() {
 
 /// Starts the process and kills it once it has done so many operations. Returns what it was
 /// answered that counted, and with it what may have counted.
-fn run_and_kill(place: &str, seed: u64, operations: u64) -> [Counted; 2] {
-    let mut command = Command::new(env::current_exe().unwrap());
-    command.args([PROCESS, "--exact", "--ignored", "--nocapture", "--test-threads", "1"]);
-    command.env(PLACE, place).env("FF_SEED", seed.to_string());
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+fn run_and_kill(place: &Place, seed: u64, operations: u64) -> [Counted; 2] {
+    let mut command = place.command(PROCESS);
+    command.env("FF_SEED", seed.to_string()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
 
     let (mut done, mut counted, mut may_count) = (0, Counted::default(), Counted::default());
@@ -115,7 +104,7 @@ async fn settled(bench: &Bench) -> Stored {
     }
 }
 
-async fn killed_again_and_again(bench: &Bench, place: &str) {
+async fn killed_again_and_again(bench: &Bench, place: &Place) {
     define(bench).await;
     let operations = number("FF_MONEY", OPERATIONS).div_ceil(KILLS);
     let mut before = Stored::default();
@@ -139,19 +128,16 @@ async fn killed_again_and_again(bench: &Bench, place: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_report_counts_once_on_sqlite_however_often_its_process_is_killed() {
-    let place = tempfile::tempdir().unwrap();
-    let path = place.path().join("flow.db");
-    let bench = backends::sqlite_at(&path).await;
-    killed_again_and_again(&bench, &format!("sqlite:{}", path.display())).await;
+    let directory = tempfile::tempdir().unwrap();
+    let place = Place::Sqlite(directory.path().join("flow.db"));
+    let bench = place.bench().await;
+    killed_again_and_again(&bench, &place).await;
     bench.tear_down().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_report_counts_once_on_postgres_however_often_its_process_is_killed() {
     let bench = backends::postgres().await;
-    let PlainSql::Postgres(pool) = &bench.plain else { panic!("Postgres it is") };
-    let schema: String =
-        sqlx::query_scalar("SELECT current_schema()::text").fetch_one(pool).await.unwrap();
-    killed_again_and_again(&bench, &format!("postgres:{schema}")).await;
+    killed_again_and_again(&bench, &Place::of(&bench)).await;
     bench.tear_down().await;
 }

@@ -1,4 +1,5 @@
-//! A claim of executions with keys reads as much of a thousand keys as of one.
+//! A claim of executions with keys reads as much of a thousand keys as of one, and hardly more
+//! behind a full one.
 
 use ff_codegen::{Sqlite, Statement};
 use ff_core::backend::{BackendTag, CapabilitySet};
@@ -10,7 +11,7 @@ use ff_core::policy::ExecutionPolicy;
 use ff_core::rules::ctx::{Ctx, Seeded};
 use ff_core::rules::execution::candidates::Candidates;
 use ff_core::rules::execution::claim::Claim;
-use ff_core::types::TimestampMs;
+use ff_core::types::{LaneId, TimestampMs};
 
 use super::claims::{instructions, rows_read};
 use super::rows::{Words, words};
@@ -33,11 +34,12 @@ pub(super) async fn fill(bench: &Bench) {
     let policy = ExecutionPolicy { limit_keys, ..ExecutionPolicy::default() };
     bench.create_with(&|args| args.policy = Some(policy.clone())).await;
 
-    waiting(bench, "work", "tenant/", "n % 1000", 100_000 / scale_of(20)).await;
+    waiting(bench, "work", START, ["tenant/", "n % 1000"], 100_000 / scale_of(20)).await;
 }
 
-/// Adds executions of keys to a lane: of those that begin so and end with that SQL.
-async fn waiting(bench: &Bench, lane: &str, begin: &str, end: &str, count: i64) {
+/// Adds executions of keys to a lane, claimable since then: of keys that begin with the text and
+/// end with the SQL.
+async fn waiting(bench: &Bench, lane: &str, since: i64, [begin, end]: [&str; 2], count: i64) {
     let Words { series, random, .. } = words(&bench.plain);
     let list = match &bench.plain {
         PlainSql::Postgres(_) => format!("ARRAY[chr(1) || 'limit:{begin}' || ({end})]"),
@@ -52,15 +54,19 @@ async fn waiting(bench: &Bench, lane: &str, begin: &str, end: &str, count: i64) 
          lifecycle_phase, ownership_state, eligibility_state, public_state, attempt_state, \
          created_at_ms, claimable_since_ms) SELECT n % 256, {random}, '{lane}', {list}, \
          'runnable', 'unowned', 'eligible_now', 'waiting', 'pending_first_attempt', \
-         {START} + n, {START} + n FROM {rows}"
+         {since} + n, {since} + n FROM {rows}"
     );
     bench.plain.execute(&sql).await;
 }
 
 pub(super) async fn take(bench: &Bench) {
+    take_of(bench, &lane()).await;
+}
+
+async fn take_of(bench: &Bench, lane: &LaneId) {
     let none = CapabilitySet::default();
     for _ in 0..4 {
-        let taken = bench.backend.claim_many(&lane(), &none, worker("w"), LIMIT).await.unwrap();
+        let taken = bench.backend.claim_many(lane, &none, worker("w"), LIMIT).await.unwrap();
         assert_eq!(taken.len(), LIMIT as usize);
     }
 }
@@ -77,6 +83,30 @@ async fn postgres_reads_few_rows_of_a_thousand_keys() {
     // Each claim looks at 32 beyond what it asks for, and reads what it takes twice. The best of
     // each key would be nine thousand.
     assert!(read < 1_000, "{read} rows were read");
+    bench.tear_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_reads_hardly_more_behind_a_hundred_thousand_executions_of_a_full_key() {
+    let one = |options: ff_backend_postgres::PostgresOptions| options.max_connections(1);
+    let bench = backends::postgres_with(postgres_url(), one).await;
+    cold(&bench).await;
+    fill(&bench).await;
+    bench.backend.set_limit(SetLimitArgs::new("closed/1", "ada").with_running(0)).await.unwrap();
+    let obstacles = 100_000 / scale_of(20);
+    waiting(&bench, "behind", START, ["closed/", "1"], obstacles).await;
+    waiting(&bench, "behind", START + obstacles, ["tenant/", "n % 3"], 200).await;
+
+    // The first claim finds out what stands before.
+    let behind = LaneId::new("behind");
+    take_of(&bench, &behind).await;
+    take(&bench).await;
+    let before = rows_read(&bench).await;
+    take(&bench).await;
+    let unobstructed = rows_read(&bench).await - before;
+    take_of(&bench, &behind).await;
+    let obstructed = rows_read(&bench).await - before - unobstructed;
+    assert!(obstructed <= 2 * unobstructed, "{obstructed} rows were read, else {unobstructed}");
     bench.tear_down().await;
 }
 

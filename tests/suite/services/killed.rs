@@ -1,21 +1,17 @@
 //! The process of parents and children is killed again and again: each child is submitted once, and
 //! no parent is left waiting.
 
-use std::env;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ff_backend_postgres::migrate::SchemaName;
-use ff_backend_postgres::{PostgresBackend, PostgresOptions};
-use ff_backend_sqlite::SqliteBackend;
 use ff_core::contracts::ExecutionQuery;
 use ff_core::engine_backend::EngineBackend;
 use flowfabric_sql::{Client, Context, Failure, Job, Service};
 use serde::{Deserialize, Serialize};
 
-use crate::backends::{self, postgres_url};
-use crate::plain::PlainSql;
+use crate::backends;
+use crate::victims::Place;
 
 /// The parents, and the children of each, one after the other.
 const PARENTS: u64 = 4;
@@ -26,8 +22,6 @@ const KILLS: u64 = 12;
 const BOUND: Duration = Duration::from_secs(120);
 /// The name of the test that is the process.
 const PROCESS: &str = "services::killed::works_until_it_is_killed";
-/// The database of the process: `sqlite:PATH` or `postgres:SCHEMA`.
-const PLACE: &str = "FF_CHILDREN_PLACE";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Sum(u64);
@@ -65,40 +59,23 @@ fn service(engine: Arc<dyn EngineBackend>) -> Service {
     builder.lease(Duration::from_millis(500)).concurrency(3).build()
 }
 
-async fn engine_at(place: &str) -> Arc<dyn EngineBackend> {
-    match place.split_once(':').unwrap() {
-        ("sqlite", path) => SqliteBackend::new(path).await.unwrap(),
-        (_, schema) => {
-            let schema = SchemaName::new(schema).unwrap();
-            let options = PostgresOptions::new(postgres_url()).schema(schema);
-            PostgresBackend::open(options).await.unwrap()
-        }
-    }
-}
-
 /// The process that is killed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a process that other tests start and kill"]
 async fn works_until_it_is_killed() {
-    let place = env::var(PLACE).expect("another test starts this one");
-    service(engine_at(&place).await).run_until(std::future::pending()).await.unwrap();
+    let engine = Place::of_this_process().engine().await;
+    service(engine).run_until(std::future::pending()).await.unwrap();
 }
 
-fn start(place: &str) -> Child {
-    let mut command = Command::new(env::current_exe().unwrap());
-    command.args([PROCESS, "--exact", "--ignored", "--nocapture", "--test-threads", "1"]);
-    command.env(PLACE, place).stdout(Stdio::null()).spawn().unwrap()
-}
-
-async fn killed_again_and_again(place: &str) {
-    let engine = engine_at(place).await;
+async fn killed_again_and_again(place: &Place) {
+    let engine = place.engine().await;
     let client = Client::new(Arc::clone(&engine));
     let mut jobs = Vec::new();
     for parent in 0..PARENTS {
         jobs.push(client.submit(&Sum(parent * 100)).retries(100).await.unwrap());
     }
     for kill in 0..KILLS {
-        let mut child = start(place);
+        let mut child = place.command(PROCESS).stdout(Stdio::null()).spawn().unwrap();
         tokio::time::sleep(Duration::from_millis(150 + 70 * (kill % 6))).await;
         // SIGKILL: what is under way is cut off.
         child.kill().unwrap();
@@ -119,18 +96,14 @@ async fn killed_again_and_again(place: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_parent_is_left_waiting_on_sqlite_however_often_its_process_is_killed() {
-    let place = tempfile::tempdir().unwrap();
-    let path = place.path().join("flow.db");
-    killed_again_and_again(&format!("sqlite:{}", path.display())).await;
+    let directory = tempfile::tempdir().unwrap();
+    killed_again_and_again(&Place::Sqlite(directory.path().join("flow.db"))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_parent_is_left_waiting_on_postgres_however_often_its_process_is_killed() {
     let bench = backends::postgres().await;
-    let PlainSql::Postgres(pool) = &bench.plain else { panic!("Postgres it is") };
-    let schema: String =
-        sqlx::query_scalar("SELECT current_schema()::text").fetch_one(pool).await.unwrap();
-    killed_again_and_again(&format!("postgres:{schema}")).await;
+    killed_again_and_again(&Place::of(&bench)).await;
     bench.assert_sound().await;
     bench.tear_down().await;
 }

@@ -5,7 +5,6 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ff_backend_postgres::migrate::SchemaName;
 use ff_backend_postgres::{PgPool, PostgresBackend, PostgresOptions};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::stream_events::InstanceTagEvent;
@@ -40,12 +39,8 @@ fn pool(bench: &Bench) -> &PgPool {
 
 /// Another process, as far as the database can see.
 async fn another(bench: &Bench) -> Arc<PostgresBackend> {
-    let schema: String =
-        sqlx::query_scalar("SELECT current_schema()::text").fetch_one(pool(bench)).await.unwrap();
     let at = bench.clock.now();
-    let options = PostgresOptions::new(postgres_url())
-        .schema(SchemaName::new(&schema).unwrap())
-        .clock(move || at);
+    let options = PostgresOptions::new(postgres_url()).schema(bench.schema()).clock(move || at);
     PostgresBackend::open(options).await.unwrap()
 }
 

@@ -20,7 +20,6 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use super::{BOUND, Events};
 use crate::backends::{self, Bench, postgres_url};
 use crate::bench::{lane, worker};
-use crate::plain::PlainSql;
 use ff_core::stream_events::LeaseHistoryEvent;
 use futures_util::StreamExt as _;
 
@@ -123,13 +122,10 @@ async fn subscribe(backend: &dyn EngineBackend, cursor: StreamCursor) -> Events<
 
 /// As many connections as writers, beside the backend's own.
 async fn writers_pool(bench: &Bench) -> PgPool {
-    let PlainSql::Postgres(pool) = &bench.plain else { panic!("Postgres it is") };
-    let schema: String =
-        sqlx::query_scalar("SELECT current_schema()::text").fetch_one(pool).await.unwrap();
     let options = PgConnectOptions::from_str(&postgres_url()).unwrap();
     PgPoolOptions::new()
         .max_connections(u32::try_from(WRITERS).unwrap())
-        .connect_with(options.options([("search_path", schema)]))
+        .connect_with(options.options([("search_path", bench.schema().as_str())]))
         .await
         .unwrap()
 }

@@ -71,13 +71,15 @@ async fn store(
     name: &str,
     order: i64,
 ) -> Result<i64, Failure> {
-    let shop = context.state();
-    let work = async |own: &mut Own| {
-        shop.work.fetch_add(1, Ordering::SeqCst);
-        own.order(order).await;
-        Ok::<_, Failure>(order + 1)
-    };
-    context.step_within(name, own, work).await
+    let shop = Arc::clone(context.state());
+    let stored = context.step_within(name, own, |own| {
+        Box::pin(async move {
+            shop.work.fetch_add(1, Ordering::SeqCst);
+            own.order(order).await;
+            Ok::<_, Failure>(order + 1)
+        })
+    });
+    stored.await
 }
 
 /// Stores an order in a step, rolls back at first, and then runs once more behind the step.

@@ -1,19 +1,17 @@
 //! The process of a handler is killed again and again: each step and the handler's own row of it
 //! are stored once, together.
 
-use std::env;
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 
-use ff_backend_postgres::migrate::SchemaName;
 use flowfabric_sql::{Client, Completed, Context, Failure, Job, Service};
 use serde::{Deserialize, Serialize};
 
 use super::Own;
 use super::steps::{places, revoke};
 use crate::backends::{self, Bench};
-use crate::plain::PlainSql;
+use crate::victims::Place;
 
 /// The number of steps of the job.
 const STEPS: u32 = 30;
@@ -21,8 +19,6 @@ const STEPS: u32 = 30;
 const KILLED_AFTER: [u32; 4] = [1, 4, 2, 9];
 /// The name of the test that is the process.
 const PROCESS: &str = "transactions::killed::stores_until_it_is_killed";
-/// The database of the process: `sqlite:PATH` or `postgres:SCHEMA`.
-const PLACE: &str = "FF_STEPS_PLACE";
 
 #[derive(Serialize, Deserialize)]
 struct Store;
@@ -36,11 +32,14 @@ async fn store(_: Store, context: Context<Arc<Bench>>) -> Result<Completed<u32>,
     let bench = context.state();
     for number in 0..STEPS {
         let mut own = Own::begin(bench).await;
-        let work = async |own: &mut Own| {
-            own.order(i64::from(number)).await;
-            Ok::<_, Failure>(number)
-        };
-        let stored = context.step_within(&format!("store {number}"), &mut own, work).await?;
+        let name = format!("store {number}");
+        let stored = context.step_within(&name, &mut own, |own| {
+            Box::pin(async move {
+                own.order(i64::from(number)).await;
+                Ok::<_, Failure>(number)
+            })
+        });
+        let stored = stored.await?;
         own.commit().await?;
         println!("\nstored {stored}");
     }
@@ -59,19 +58,12 @@ async fn work(bench: &Arc<Bench>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a process that other tests start and kill"]
 async fn stores_until_it_is_killed() {
-    let place = env::var(PLACE).expect("another test starts this one");
-    let bench = match place.split_once(':').unwrap() {
-        ("sqlite", path) => backends::sqlite_at(path.as_ref()).await,
-        (_, schema) => backends::postgres_at(&SchemaName::new(schema).unwrap()).await,
-    };
-    work(&Arc::new(bench)).await;
+    work(&Arc::new(Place::of_this_process().bench().await)).await;
 }
 
 /// Starts the process and kills it once it has stored so many steps, read back or not.
-fn run_and_kill(place: &str, stored: u32) {
-    let mut command = Command::new(env::current_exe().unwrap());
-    command.args([PROCESS, "--exact", "--ignored", "--nocapture", "--test-threads", "1"]);
-    let mut child = command.env(PLACE, place).stdout(Stdio::piped()).spawn().unwrap();
+fn run_and_kill(place: &Place, stored: u32) {
+    let mut child = place.command(PROCESS).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let lines = lines.map(Result::unwrap).filter(|line| line.starts_with("stored "));
     let seen = lines.take(usize::try_from(stored).unwrap()).count();
@@ -81,7 +73,7 @@ fn run_and_kill(place: &str, stored: u32) {
     assert_eq!(seen, usize::try_from(stored).unwrap(), "the process ended by itself");
 }
 
-async fn killed_again_and_again(bench: Bench, place: &str) {
+async fn killed_again_and_again(bench: Bench, place: &Place) {
     // Without a key: a repeated row would be seen.
     bench.plain.execute("CREATE TABLE orders (number BIGINT NOT NULL)").await;
     let bench = Arc::new(bench);
@@ -108,17 +100,14 @@ async fn killed_again_and_again(bench: Bench, place: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_step_is_stored_once_on_sqlite_however_often_its_process_is_killed() {
-    let place = tempfile::tempdir().unwrap();
-    let path = place.path().join("flow.db");
-    let bench = backends::sqlite_at(&path).await;
-    killed_again_and_again(bench, &format!("sqlite:{}", path.display())).await;
+    let directory = tempfile::tempdir().unwrap();
+    let place = Place::Sqlite(directory.path().join("flow.db"));
+    killed_again_and_again(place.bench().await, &place).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_step_is_stored_once_on_postgres_however_often_its_process_is_killed() {
     let bench = backends::postgres().await;
-    let PlainSql::Postgres(pool) = &bench.plain else { panic!("Postgres it is") };
-    let schema: String =
-        sqlx::query_scalar("SELECT current_schema()::text").fetch_one(pool).await.unwrap();
-    killed_again_and_again(bench, &format!("postgres:{schema}")).await;
+    let place = Place::of(&bench);
+    killed_again_and_again(bench, &place).await;
 }

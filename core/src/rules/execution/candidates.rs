@@ -85,10 +85,10 @@ impl Candidates {
         Self { most: claim.limit(), of_each: None, is_by_list: false, claim }
     }
 
-    /// The same, where too many come first that the claim cannot take.
+    /// The same, looked for list by list: too many come first that the claim cannot take.
     #[must_use]
-    pub fn best_by_list(claim: Claim) -> Self {
-        Self { is_by_list: true, ..Self::best(claim) }
+    pub fn by_list(self) -> Self {
+        Self { is_by_list: true, ..self }
     }
 
     /// Up to so many with equal requirements, and so with equal keys, and up to `most` in all.

@@ -1,0 +1,70 @@
+//! Processes that tests start and kill. Each is an ignored test of this binary, which finds its
+//! database in its environment.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+
+use ff_backend_postgres::migrate::SchemaName;
+use ff_backend_postgres::{PostgresBackend, PostgresOptions};
+use ff_backend_sqlite::SqliteBackend;
+use ff_core::engine_backend::EngineBackend;
+
+use crate::backends::{self, Bench, postgres_url};
+
+/// The variable that names the database: `sqlite:PATH` or `postgres:SCHEMA`.
+const PLACE: &str = "FF_VICTIM_PLACE";
+
+/// The database of such a process.
+pub(crate) enum Place {
+    Sqlite(PathBuf),
+    Postgres(SchemaName),
+}
+
+impl Place {
+    /// That of this process, which another test has started.
+    pub(crate) fn of_this_process() -> Self {
+        let place = env::var(PLACE).expect("another test starts this one");
+        match place.split_once(':').unwrap() {
+            ("sqlite", path) => Self::Sqlite(path.into()),
+            (_, schema) => Self::Postgres(SchemaName::new(schema).unwrap()),
+        }
+    }
+
+    /// That of a bench on Postgres.
+    pub(crate) fn of(bench: &Bench) -> Self {
+        Self::Postgres(bench.schema())
+    }
+
+    /// The command that runs the ignored test of that name on this database.
+    pub(crate) fn command(&self, test: &str) -> Command {
+        let place = match self {
+            Self::Sqlite(path) => format!("sqlite:{}", path.display()),
+            Self::Postgres(schema) => format!("postgres:{}", schema.as_str()),
+        };
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args([test, "--exact", "--ignored", "--nocapture", "--test-threads", "1"]);
+        command.env(PLACE, place);
+        command
+    }
+
+    /// The engine, on a clock that stands still.
+    pub(crate) async fn bench(&self) -> Bench {
+        match self {
+            Self::Sqlite(path) => backends::sqlite_at(path).await,
+            Self::Postgres(schema) => backends::postgres_at(schema).await,
+        }
+    }
+
+    /// The engine, by the clock of this machine.
+    pub(crate) async fn engine(&self) -> Arc<dyn EngineBackend> {
+        match self {
+            Self::Sqlite(path) => SqliteBackend::new(path.to_str().unwrap()).await.unwrap(),
+            Self::Postgres(schema) => {
+                let options = PostgresOptions::new(postgres_url()).schema(schema.clone());
+                PostgresBackend::open(options).await.unwrap()
+            }
+        }
+    }
+}
