@@ -118,12 +118,12 @@ impl Combined {
 
 /// Makes the claims of a group, once it has its turn.
 async fn work(executor: Arc<dyn Executor>, group: Arc<Mutex<Group>>) {
-    let turn = executor.process_state().wait_to_reserve().await;
+    let _turn = executor.process_state().wait_to_reserve().await;
     let Group { callers, room, .. } = std::mem::take(&mut *lock(&group));
     // What a caller that has stopped waiting would get reaches no worker.
     let waiting = |caller: &Caller| 1 < Arc::strong_count(&caller.slot);
     let mut callers = Callers(callers.into_iter().filter(waiting).collect());
-    if let Err(error) = claim_reserving(executor.as_ref(), &mut callers, room, turn).await {
+    if let Err(error) = claim_reserving(executor.as_ref(), &mut callers, room).await {
         callers.fail(error);
     }
     callers.answer();

@@ -24,7 +24,6 @@ mod executor;
 mod fair;
 mod frames;
 mod granting;
-mod in_flight;
 mod known_streams;
 mod lock;
 mod lost_workers;

@@ -1,6 +1,5 @@
 //! Claims of an execution that the caller names, where it has keys of limits.
 
-use super::remembered_limits::note_in_flight;
 use super::turns::Turn;
 use super::{Executor, run};
 use crate::model::error::{ContentionKind, EngineError, StateKind};
@@ -56,7 +55,6 @@ async fn admit(
     let turn = state.wait_to_reserve().await;
     let read = ReadHeld { keys: asking.keys.clone(), partitions: executor.partitions() };
     let mut held = run(executor, &read).await?;
-    note_in_flight(executor, &mut held);
     match held.admit(&asking, executor.now())? {
         Admission::Admitted(holdings) => Ok((holdings, Some(turn))),
         Admission::Full(limit_key) => {

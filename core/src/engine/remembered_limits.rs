@@ -5,14 +5,10 @@
 //! takes it, and then its key is read anew. So is a key that seems full: ends of other processes,
 //! and of this one, give permits back that still count as taken here. The limits themselves are
 //! read anew after a short time, and at once where this process changes one.
-//!
-//! One claim at a time has what is remembered: the one whose turn it is. What becomes of the plans
-//! that it sent is noted later.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-use super::in_flight::InFlight;
 use super::lock::lock;
 use super::obstacles::KnownObstacles;
 use super::remembered::is_fresh;
@@ -32,28 +28,13 @@ const CAPACITY: usize = 10_000;
 
 /// What a process remembers between its claims.
 #[derive(Debug, Default)]
-pub(super) struct RememberedLimits {
-    memory: Mutex<Memory>,
-    /// What claims are taking at the moment.
-    pub(super) in_flight: InFlight,
-}
+pub(super) struct RememberedLimits(Mutex<Memory>);
 
 #[derive(Debug, Default)]
 struct Memory {
     known: Option<KnownLimits>,
-    /// What turned out while a claim had what is known.
-    failures: Vec<Failure>,
     /// The number of times that all was forgotten.
     forgotten: u64,
-}
-
-/// An execution did not get what it was to take.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// It was not there to be taken any more.
-    Gone(Holdings),
-    /// Another process had taken some of it.
-    Overtaken(Holdings),
 }
 
 /// The limits, and what is known to be taken of some keys.
@@ -75,7 +56,7 @@ pub(super) struct KnownLimits {
 impl RememberedLimits {
     /// Takes what is remembered, for a claim that has its turn.
     pub(super) fn take(&self, executor: &dyn Executor) -> KnownLimits {
-        let mut memory = lock(&self.memory);
+        let mut memory = lock(&self.0);
         let forgotten = memory.forgotten;
         memory
             .known
@@ -83,19 +64,9 @@ impl RememberedLimits {
             .unwrap_or_else(|| KnownLimits { forgotten, ..KnownLimits::none(executor) })
     }
 
-    /// Notes what was not taken after all.
-    pub(super) fn note(&self, failures: Vec<Failure>, now: TimestampMs) {
-        let mut memory = lock(&self.memory);
-        match &mut memory.known {
-            Some(known) => known.correct(&failures, now),
-            None => memory.failures.extend(failures),
-        }
-    }
-
     /// Remembers it for the next claim.
-    pub(super) fn put_back(&self, mut known: KnownLimits, now: TimestampMs) {
-        let mut memory = lock(&self.memory);
-        known.correct(&std::mem::take(&mut memory.failures), now);
+    pub(super) fn put_back(&self, known: KnownLimits) {
+        let mut memory = lock(&self.0);
         if known.forgotten == memory.forgotten && known.keys.len() <= CAPACITY {
             memory.known = Some(known);
         }
@@ -103,7 +74,7 @@ impl RememberedLimits {
 
     /// Forgets all: a limit was changed.
     pub(super) fn forget(&self) {
-        let mut memory = lock(&self.memory);
+        let mut memory = lock(&self.0);
         memory.known = None;
         memory.forgotten += 1;
     }
@@ -205,19 +176,6 @@ impl KnownLimits {
         Ok(admissions)
     }
 
-    fn correct(&mut self, failures: &[Failure], now: TimestampMs) {
-        for failure in failures {
-            match failure {
-                Failure::Gone(holdings) => self.unlearn(holdings),
-                Failure::Overtaken(holdings) => self.forget(holdings, now),
-            }
-        }
-        if !failures.is_empty() {
-            // A key may have counted as full only for what was not taken.
-            self.obstacles = KnownObstacles::default();
-        }
-    }
-
     /// Forgets what is taken of the keys of these: another process has taken some of it, so that
     /// for some time it is read each time.
     pub(super) fn forget(&mut self, holdings: &Holdings, now: TimestampMs) {
@@ -261,7 +219,6 @@ impl KnownLimits {
                 let partitions = executor.partitions();
                 let read = ReadHeld { keys: keys.iter().cloned().collect(), partitions };
                 self.held = run(executor, &read).await?;
-                note_in_flight(executor, &mut self.held);
                 (self.keys, self.read_at) = (BTreeSet::new(), None);
                 return Ok(keys.clone());
             };
@@ -278,7 +235,6 @@ impl KnownLimits {
         }
         let read = ReadTaken::of(&unknown, &self.held)?;
         self.held.replace(&unknown, run(executor, &read).await?);
-        note_in_flight(executor, &mut self.held);
         self.keys.extend(unknown.iter().cloned());
         Ok(unknown)
     }
@@ -286,9 +242,4 @@ impl KnownLimits {
     fn are_limits_known(&self, now: TimestampMs) -> bool {
         self.read_at.is_some_and(|read_at| is_fresh(read_at.0, now.0))
     }
-}
-
-/// Counts as taken what claims of this process are taking: no row shows it yet.
-pub(super) fn note_in_flight(executor: &dyn Executor, held: &mut HeldLimits) {
-    executor.process_state().limits.in_flight.note(held);
 }

@@ -5,10 +5,6 @@
 //! not fit, those behind it are not tried, so that small estimates never starve a large one.
 //!
 //! An execution with a full limit hides none behind it: the next list passes over the key.
-//!
-//! Claims of one process list and choose in turns. A turn ends where the plans are sent, so that
-//! the next claim lists meanwhile. It lasts until they have committed where one plan decides what
-//! is left for the next: with estimates and fairness keys.
 
 use std::collections::BTreeSet;
 
@@ -18,15 +14,14 @@ use super::combined::Callers;
 use super::fair::{Turned, list_by_turns};
 use super::obstacles::Obstacles;
 use super::places::claim_up_to;
-use super::remembered_limits::{Failure, KnownLimits};
-use super::turns::Turn;
+use super::remembered_limits::KnownLimits;
 use super::{Executor, run};
 use crate::model::error::EngineError;
 use crate::model::handle::Handle;
 use crate::rules::budget::room::Room;
 use crate::rules::budget::token::{ESTIMATES, limit_token, token};
 use crate::rules::execution::candidates::{Candidate, Candidates, Found};
-use crate::rules::execution::claim::{Claim, Searched};
+use crate::rules::execution::claim::Claim;
 use crate::rules::execution::reserve::{ClaimReserving, Taken};
 use crate::rules::limit::admit::Admission;
 use crate::rules::limit::held::Holdings;
@@ -38,15 +33,12 @@ const ROUNDS: usize = 16;
 struct Reserving<'a> {
     executor: &'a dyn Executor,
     room: Room,
-    searched: Searched,
+    known: KnownLimits,
     /// The budgets with too little room.
     short: BTreeSet<String>,
     /// The keys of full limits, and whether more than these stand before what may be taken.
     obstacles: Obstacles,
 }
-
-/// Executions that a claim is about to take, and what they take of their limits.
-type Attempts = Vec<(Candidate, Holdings)>;
 
 /// What of one list may be taken, and the turns that it takes.
 type Chosen = (Sorted, Option<Turned>);
@@ -73,7 +65,7 @@ struct Sorted {
     /// The number of those that any claim takes.
     plain: u32,
     /// Those with an estimate or keys.
-    attempts: Attempts,
+    attempts: Vec<(Candidate, Holdings)>,
     /// True if another list may name others.
     is_moving: bool,
 }
@@ -93,30 +85,22 @@ async fn list(
     by_turns: bool,
     obstacles: &Obstacles,
 ) -> Result<Listed, EngineError> {
-    let in_flight = executor.process_state().limits.in_flight.executions_of(claim.terms().lane());
     let is_full = |key: &String| obstacles.refused.contains_key(key);
-    let is_open = |candidate: &Candidate| {
-        let is_free = !in_flight.contains(&candidate.key.uuid);
-        is_free && !candidate.limits.keys.iter().any(is_full)
-    };
+    let is_open = |candidate: &Candidate| !candidate.limits.keys.iter().any(is_full);
     if by_turns {
         let (candidates, turned) = list_by_turns(executor, claim, is_open).await?;
         return Ok(Listed { candidates, turned, is_by_list: false });
     }
 
-    // Those in flight come first, and there are as many more behind them.
-    let limit = claim.limit();
-    let beside = u32::try_from(in_flight.len()).unwrap_or(u32::MAX);
-    let best = Candidates::best(claim.up_to(limit.saturating_add(beside)));
+    let best = Candidates::best(claim);
     let best = if obstacles.behind_others_at.is_some() { best.by_list() } else { best };
     let Found { mut candidates, is_by_list } = run(executor, &best).await?;
     candidates.retain(is_open);
-    candidates.truncate(limit as usize);
     Ok(Listed { candidates, turned: None, is_by_list })
 }
 
 /// Claims up to as many executions as the callers ask for, with estimates, keys of limits or
-/// neither, beginning in this turn.
+/// neither, when they have their turn.
 ///
 /// # Errors
 /// Those of the backend. What was claimed before is with the callers.
@@ -124,22 +108,22 @@ pub(super) async fn claim_reserving(
     executor: &dyn Executor,
     callers: &mut Callers,
     room: Room,
-    turn: Turn<()>,
 ) -> Result<(), EngineError> {
     let Some(first) = callers.rest() else { return Ok(()) };
-    let mut reserving = Reserving::new(executor, room, first.searched());
-    let mut first_turn = Some(turn);
-    for _ in 0..ROUNDS {
+    let (searched, limits) = (first.searched(), &executor.process_state().limits);
+    let mut reserving = Reserving::new(executor, room, limits.take(executor));
+    reserving.obstacles = reserving.known.obstacles.take(&searched, executor.now());
+    for round in 0..ROUNDS {
         let Some(rest) = callers.rest() else { break };
         let offered = reserving.offered(rest);
-        let turn = match first_turn.take() {
-            Some(turn) => turn,
-            None => executor.process_state().wait_to_reserve().await,
-        };
-        if !reserving.claim_listed(&offered, callers, turn).await? {
+        if !reserving.claim_listed(&offered, callers, round == 0).await? {
             break;
         }
     }
+
+    let Reserving { mut known, obstacles, .. } = reserving;
+    known.obstacles.put_back(searched, obstacles);
+    limits.put_back(known);
     Ok(())
 }
 
@@ -150,11 +134,10 @@ pub(super) async fn some_fits(
     claim: &Claim,
     room: Room,
 ) -> Result<bool, EngineError> {
-    let mut reserving = Reserving::new(executor, room, claim.searched());
-    let mut known = KnownLimits::none(executor);
+    let mut reserving = Reserving::new(executor, room, KnownLimits::none(executor));
     for _ in 0..ROUNDS {
         let offered = reserving.offered(claim.clone());
-        let (sorted, _) = reserving.choose(&offered, &mut known, false).await?;
+        let (sorted, _) = reserving.choose(&offered, false).await?;
         if 0 < sorted.plain {
             return Ok(true);
         }
@@ -175,9 +158,9 @@ pub(super) async fn some_fits(
 }
 
 impl<'a> Reserving<'a> {
-    fn new(executor: &'a dyn Executor, room: Room, searched: Searched) -> Self {
+    fn new(executor: &'a dyn Executor, room: Room, known: KnownLimits) -> Self {
         let (short, obstacles) = (BTreeSet::new(), Obstacles::default());
-        Self { executor, room, searched, short, obstacles }
+        Self { executor, room, known, short, obstacles }
     }
 
     /// The claim that offers all room but that of budgets with too little, and passes over full
@@ -202,14 +185,9 @@ impl<'a> Reserving<'a> {
 
     /// Lists the executions that come next, and chooses what those that are not plain take of
     /// their limits.
-    async fn choose(
-        &mut self,
-        offered: &Claim,
-        known: &mut KnownLimits,
-        is_recalled: bool,
-    ) -> Result<Chosen, EngineError> {
-        let (candidates, mut turned) = self.candidates(offered, known, is_recalled).await?;
-        let admissions = known.admit(self.executor, &candidates).await?;
+    async fn choose(&mut self, offered: &Claim, is_recalled: bool) -> Result<Chosen, EngineError> {
+        let (candidates, mut turned) = self.candidates(offered, is_recalled).await?;
+        let admissions = self.known.admit(self.executor, &candidates).await?;
 
         let mut sorted = Sorted::default();
         for (candidate, admission) in candidates.into_iter().zip(admissions) {
@@ -238,14 +216,13 @@ impl<'a> Reserving<'a> {
     async fn candidates(
         &mut self,
         offered: &Claim,
-        known: &mut KnownLimits,
         is_recalled: bool,
     ) -> Result<(Vec<Candidate>, Option<Turned>), EngineError> {
         let (executor, by_turns) = (self.executor, self.is_fair(offered));
         if is_recalled && !self.obstacles.refused.is_empty() {
             let listing = self.listing(offered, self.full_tokens());
             let listed = list(executor, listing, by_turns, &self.obstacles);
-            let freed = known.freed(executor, &self.obstacles.refused);
+            let freed = self.known.freed(executor, &self.obstacles.refused);
             let (listed, freed) = try_join(listed, freed).await?;
             if freed.is_empty() {
                 return Ok(self.noted(listed));
@@ -280,65 +257,40 @@ impl<'a> Reserving<'a> {
         &mut self,
         offered: &Claim,
         callers: &mut Callers,
-        turn: Turn<()>,
+        is_recalled: bool,
     ) -> Result<bool, EngineError> {
-        let mut known = self.executor.process_state().limits.take(self.executor);
-        let is_recalled = self.recall(&mut known);
-        let (sorted, mut turned) = self.choose(offered, &mut known, is_recalled).await?;
+        let (sorted, mut turned) = self.choose(offered, is_recalled).await?;
         let is_stored = match &mut turned {
             Some(turned) => turned.store(self.executor).await?,
             None => true,
         };
         if !is_stored {
             // Another claim took these turns.
-            sorted.attempts.iter().for_each(|(_, holdings)| known.unlearn(holdings));
-            self.put_back(known);
+            sorted.attempts.iter().for_each(|(_, holdings)| self.known.unlearn(holdings));
             return Ok(true);
         }
 
         let mut to = Receivers { callers, turned };
-        let claimed = self.claim_sorted(offered, sorted, known, &mut to, turn).await;
+        let claimed = self.claim_sorted(offered, sorted, &mut to).await;
         if let Some(turned) = to.turned {
             turned.give_back_the_rest(self.executor).await?;
         }
         claimed
     }
 
-    /// Takes the obstacles that are known. Returns true if they come from claims before, not from
-    /// this one.
-    fn recall(&mut self, known: &mut KnownLimits) -> bool {
-        let had_none = self.obstacles.is_none();
-        self.obstacles = known.obstacles.take(&self.searched, self.executor.now());
-        had_none
-    }
-
-    /// Leaves what is known to the next claim.
-    fn put_back(&self, mut known: KnownLimits) {
-        known.obstacles.put_back(self.searched.clone(), self.obstacles.clone());
-        self.executor.process_state().limits.put_back(known, self.executor.now());
-    }
-
-    /// Claims what one list names, each execution with its turn by fairness.
+    /// Claims what one list names, each execution with its turn.
     async fn claim_sorted(
         &mut self,
         offered: &Claim,
         sorted: Sorted,
-        mut known: KnownLimits,
         to: &mut Receivers<'_>,
-        turn: Turn<()>,
     ) -> Result<bool, EngineError> {
         let Sorted { plain, attempts, is_moving } = sorted;
         let is_moving = is_moving || 0 < plain || !attempts.is_empty();
-        let (estimated, others): (Attempts, Attempts) =
+        let (estimated, others): (Vec<_>, Vec<_>) =
             attempts.into_iter().partition(|(candidate, _)| candidate.reserves);
-        self.claim_one_by_one(offered, &estimated, &mut known, to).await?;
 
-        let executor = self.executor;
-        let sent = others.iter().map(|(candidate, holdings)| (candidate.key, holdings));
-        let in_flight = &executor.process_state().limits.in_flight;
-        let _sent = in_flight.send(offered.terms().lane(), sent);
-        self.put_back(known);
-        let _turn = to.turned.is_some().then_some(turn);
+        self.claim_one_by_one(offered, &estimated, to).await?;
         self.claim_side_by_side(offered, &others, to).await?;
         self.claim_plain(offered, plain, to).await?;
         Ok(is_moving)
@@ -349,7 +301,6 @@ impl<'a> Reserving<'a> {
         &mut self,
         offered: &Claim,
         attempts: &[(Candidate, Holdings)],
-        known: &mut KnownLimits,
         to: &mut Receivers<'_>,
     ) -> Result<(), EngineError> {
         for (candidate, holdings) in attempts {
@@ -357,8 +308,8 @@ impl<'a> Reserving<'a> {
             let own = to.callers.on_terms_of(caller, offered);
             match self.take(&own, candidate, holdings, false).await? {
                 Taken::Claimed(handle) => to.give(caller, handle, candidate.turn_key()),
-                Taken::Overtaken => known.forget(holdings, self.executor.now()),
-                Taken::Fits | Taken::NoRoom(_) | Taken::Gone => known.unlearn(holdings),
+                Taken::Overtaken => self.known.forget(holdings, self.executor.now()),
+                Taken::Fits | Taken::NoRoom(_) | Taken::Gone => self.known.unlearn(holdings),
             }
         }
         Ok(())
@@ -379,21 +330,26 @@ impl<'a> Reserving<'a> {
         });
         let taken = join_all(taken).await;
 
-        let (mut failed, mut lost) = (None, Vec::new());
+        let (mut failed, mut lost) = (None, false);
         for ((taken, caller), (candidate, holdings)) in taken.into_iter().zip(places).zip(attempts)
         {
             match taken {
                 Ok(Taken::Claimed(handle)) => to.give(caller, handle, candidate.turn_key()),
-                Ok(Taken::Overtaken) => lost.push(Failure::Overtaken(holdings.clone())),
-                Ok(Taken::Gone) => lost.push(Failure::Gone(holdings.clone())),
+                Ok(Taken::Overtaken) => {
+                    self.known.forget(holdings, self.executor.now());
+                    lost = true;
+                }
+                Ok(Taken::Gone) => {
+                    self.known.unlearn(holdings);
+                    lost = true;
+                }
                 Ok(Taken::Fits | Taken::NoRoom(_)) => {}
                 Err(error) => failed = Some(error),
             }
         }
-        if !lost.is_empty() {
+        if lost {
             // A key may have counted as full only for what was not taken after all.
-            self.obstacles = Obstacles::default();
-            self.executor.process_state().limits.note(lost, self.executor.now());
+            self.obstacles.refused.clear();
         }
         failed.map_or(Ok(()), Err)
     }
