@@ -404,9 +404,10 @@ impl<'a> Reserving<'a> {
         only_asks: bool,
     ) -> Result<Taken, EngineError> {
         let decision = ClaimReserving {
-            // Its keys may have become full by what this claim takes itself.
-            claim: self.listing(offered, Vec::new()),
+            tag: offered.tag(),
+            terms: offered.terms().clone(),
             key: candidate.key,
+            version: candidate.version,
             reserves: candidate.reserves,
             holdings: holdings.clone(),
             only_asks,

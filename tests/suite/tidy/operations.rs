@@ -116,7 +116,6 @@ const EXPLORING: [(&str, &[&str]); 2] = [
             "set_edge_group_policy",
             "set_flow_tag",
             "stage_dependency_edge",
-            "store_archive_position",
             "wait_children",
             "wait_for_child",
         ],

@@ -32,6 +32,8 @@ const FURTHER_BEHIND_FULL: u32 = 1_024;
 pub struct Candidate {
     /// The execution.
     pub key: ExecutionKey,
+    /// The version that it was listed in.
+    pub version: i64,
     /// True if it carries an estimate.
     pub reserves: bool,
     /// Its budgets.
@@ -194,6 +196,7 @@ impl Candidates {
             columns: vec![
                 exec_core::partition_key.column(),
                 exec_core::execution_id.column(),
+                exec_core::version.column(),
                 exec_core::required_capabilities.column(),
                 exec_core::policy.column(),
             ],
@@ -217,6 +220,7 @@ fn candidate(row: &Row) -> Result<Candidate, EngineError> {
     let execution = ExecutionKey::in_row(row)?;
     Ok(Candidate {
         key: execution,
+        version: row.read(exec_core::version)?,
         reserves: required.contains(&token(ESTIMATES)),
         budgets: budgets_in(&required).map(str::to_owned).collect(),
         limits: asking(execution, &required, row)?,

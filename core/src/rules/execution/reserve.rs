@@ -10,7 +10,7 @@
 //! [`candidates`]: crate::rules::execution::candidates
 
 use crate::model::error::EngineError;
-use crate::model::handle::{Handle, HandleKind};
+use crate::model::handle::{BackendTag, Handle, HandleKind};
 use crate::model::ids::TimestampMs;
 use crate::model::state::LeaseEventType;
 use crate::plan::facts::{Facts, Row};
@@ -20,9 +20,8 @@ use crate::rules::budget::reservation::{Estimate, Fit, some_reserved};
 use crate::rules::budget::token::limit_keys_in;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Decided, Decision, Step, Then, Transition, Verdict};
-use crate::rules::execution::claim::Claim;
 use crate::rules::execution::leasing::Lease;
-use crate::rules::execution::terms::{LeasedAttempt, retry_returns};
+use crate::rules::execution::terms::{LeasedAttempt, Terms, retry_returns};
 use crate::rules::handle;
 use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::lane::closed_to_claims;
@@ -71,10 +70,15 @@ impl Transition for ReadAsking {
 /// Claims one listed execution, reserves its estimate, and takes what it needs of its limits.
 #[derive(Clone, Debug)]
 pub struct ClaimReserving {
-    /// The claim that it was listed for.
-    pub claim: Claim,
+    /// The backend of its handle.
+    pub tag: BackendTag,
+    /// The worker, the lane and the lease.
+    pub terms: Terms,
     /// The execution.
     pub key: ExecutionKey,
+    /// The version that was listed as claimable. Each change of the row grows it, and what is
+    /// claimable stays so until the row changes.
+    pub version: i64,
     /// True if it carries an estimate.
     pub reserves: bool,
     /// What it takes of its limits.
@@ -103,14 +107,10 @@ impl Decision for ClaimReserving {
 
     const NAME: &'static str = "claim_reserving";
 
-    fn premises(&self, at: TimestampMs) -> Vec<Premise<Taken>> {
-        let claimable = self.claim.eligible(at).or(self.claim.due(at));
-        let claimable = Condition::new(claimable, answer(Taken::Gone));
-        let core = if self.reserves {
-            Premise::execution_as_read(&self.key, vec![claimable])
-        } else {
-            Premise::execution(&self.key, vec![claimable])
-        };
+    fn premises(&self, _: TimestampMs) -> Vec<Premise<Taken>> {
+        let as_listed = exec_core::version.equals(self.version);
+        let as_listed = Condition::new(as_listed, answer(Taken::Gone));
+        let core = Premise::execution(&self.key, vec![as_listed]).in_any_version();
         vec![core.or_if_absent(answer(Taken::Gone))]
     }
 
@@ -123,7 +123,7 @@ impl Decision for ClaimReserving {
         if facts.prevented() {
             return Ok(Verdict::Answer(Taken::Gone));
         }
-        // It is still claimable, so one of the rows that it takes was taken.
+        // It is as it was listed, so one of the rows that it takes was taken.
         if facts.refusals() != 0 && !self.holdings.is_empty() {
             return Ok(Verdict::Answer(Taken::Overtaken));
         }
@@ -135,7 +135,7 @@ impl Decision for ClaimReserving {
             return Ok(Verdict::Answer(Taken::Fits));
         }
 
-        let terms = self.claim.terms().clone();
+        let terms = self.terms.clone();
         let lane = closed_to_claims(terms.lane(), at.0);
         let holdings = self.holdings.clone();
         let lease = Lease { key: self.key, terms, lease_id: ctx.uuid(), holdings };
@@ -150,7 +150,7 @@ impl Decision for ClaimReserving {
             .unless([lane])
             .returning(retry_returns());
 
-        let tag = self.claim.tag();
+        let tag = self.tag;
         let read = move |rows: Vec<Vec<Value>>| {
             let payload = lease.handed_out(&rows)?.with_reservations(has_reservations);
             Ok(Taken::Claimed(handle::mint(tag, HandleKind::Fresh, &payload)))

@@ -117,12 +117,12 @@ impl Calendar {
     /// The stretch that a moment is in. A change of the clock belongs to the one that it begins.
     fn stretch(&self, at: Timestamp) -> Option<Stretch> {
         let offset = self.zone.to_offset(at);
-        let begin = self.zone.preceding(at.checked_add(INSTANT).ok()?).next();
+        let begin = self.last_change(at);
         let end = self.zone.following(at).next();
         let end = end.map(|change| (change.timestamp(), change.offset()));
 
         let mut without = Vec::new();
-        if let Some(begin) = begin.map(|change| change.timestamp())
+        if let Some(begin) = begin
             && self.doubled == DoubledHours::First
         {
             let before = self.zone.to_offset(begin.checked_sub(INSTANT).ok()?);
@@ -134,6 +134,17 @@ impl Calendar {
             without.push((after.to_datetime(end), offset.to_datetime(end)));
         }
         Some(Stretch { offset, end, without })
+    }
+
+    /// The last change of the clock up to a moment.
+    ///
+    /// Behind the last change that the tz database lists, the library answers by the rule for all
+    /// times after it, even with a change that the rule has before the listed one. So the changes
+    /// that follow its answer decide. America/Ciudad_Juarez is such a zone, in November 2022.
+    fn last_change(&self, at: Timestamp) -> Option<Timestamp> {
+        let found = self.zone.preceding(at.checked_add(INSTANT).ok()?).next()?.timestamp();
+        let listed = self.zone.following(found).map(|change| change.timestamp());
+        Some(listed.take_while(|change| *change <= at).last().unwrap_or(found))
     }
 
     /// The first tick in a stretch from a local time on; the outer `None` if the expression matches
