@@ -126,7 +126,13 @@ impl MariaDbOptions {
             // A read that finds its connection closed is repeated.
             .test_before_acquire(false)
             .after_connect(|connection, _| {
-                Box::pin(async { raw_sql(MariaDb::SESSION).execute(connection).await.map(drop) })
+                Box::pin(async {
+                    raw_sql(MariaDb::SESSION).execute(&mut *connection).await?;
+                    if is_clustered(connection).await? {
+                        raw_sql(MariaDb::CLUSTERED_READS).execute(connection).await?;
+                    }
+                    Ok(())
+                })
             })
             .connect_lazy_with(connections.options.clone())
     }
@@ -164,6 +170,11 @@ impl Connections {
         set.map_err(MariaDbError::read)?;
         Ok(connection)
     }
+}
+
+/// True if the server is a node of a Galera cluster.
+pub(crate) async fn is_clustered(connection: &mut MySqlConnection) -> Result<bool, sqlx::Error> {
+    Ok(raw_sql(MariaDb::IS_CLUSTERED).fetch_optional(connection).await?.is_some())
 }
 
 #[cfg(test)]

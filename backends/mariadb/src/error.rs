@@ -32,8 +32,10 @@ const TABLE: &[(u16, StoreClass)] = &[
     (1205, StoreClass::Retryable),
     // Deadlock, or a conflict that a cluster noticed at the commit: rolled back.
     (1213, StoreClass::Retryable),
-    // A node that is in no cluster, or not yet: refused before it ran.
-    (1047, StoreClass::Retryable),
+    // A node that is cut off from its cluster, or has not joined yet; perhaps since the commit was
+    // sent. The second is said of a commit that the node could not replicate, as far as it knows.
+    (1047, StoreClass::OutcomeUnknown),
+    (1180, StoreClass::OutcomeUnknown),
     // The server is read-only: a replica, or one that was demoted.
     (1290, StoreClass::Retryable),
     (1836, StoreClass::Retryable),
@@ -100,6 +102,11 @@ impl MariaDbError {
     /// True if the same may succeed on another connection or a moment later.
     pub(crate) fn may_pass(&self) -> bool {
         self.class == StoreClass::Retryable
+    }
+
+    /// True if another transaction was faster, so that this one was rolled back.
+    pub(crate) fn lost_a_race(&self) -> bool {
+        matches!(self.number, Some(1020 | 1213))
     }
 
     fn refuses_content(&self) -> bool {
@@ -208,6 +215,8 @@ mod tests {
             (1205, StoreClass::Retryable),
             (1213, StoreClass::Retryable),
             (1020, StoreClass::Retryable),
+            (1047, StoreClass::OutcomeUnknown),
+            (1180, StoreClass::OutcomeUnknown),
             (2006, StoreClass::OutcomeUnknown),
             (2013, StoreClass::OutcomeUnknown),
             (1021, StoreClass::Full),

@@ -14,15 +14,16 @@ use ff_backend_script::{
 use ff_codegen::dialect::{Dialect, TransactionControl};
 use ff_codegen::{MariaDb, ScriptStep};
 use ff_core::EngineError;
-use ff_core::engine::{Bell, Commit, TrafficMeter};
+use ff_core::engine::{Bell, Commit, Random, TrafficMeter};
 use ff_core::plan::Bindings;
+use ff_core::rules::ctx::Source as _;
 use ff_telemetry::BatchOf;
 use sqlx::mysql::{MySqlArguments, MySqlConnection};
 use sqlx::{Connection as _, query_scalar, query_with, raw_sql};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::bind::{self, text};
-use crate::connect::Connections;
+use crate::connect::{Connections, is_clustered};
 use crate::error::{Failure, MariaDbError, shut_down, unanswered};
 
 /// The number of queued plans from which on callers wait.
@@ -34,6 +35,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The pause after the first try; doubled after each, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// The same where another transaction was faster. On a node of a cluster it may have begun later,
+/// so a writer that waits for long would lose every time.
+const LONGEST_PAUSE_OF_LOSER: Duration = Duration::from_millis(10);
 
 /// A handle to the writer.
 #[derive(Clone)]
@@ -51,7 +55,8 @@ impl Writer {
     ) -> Self {
         let (queue, orders) = mpsc::channel(QUEUE);
         let (ending, ended) = watch::channel(());
-        let connection = WritingConnection { connections, connection: None, statements: 0 };
+        let connection =
+            WritingConnection { connections, connection: None, is_clustered: false, statements: 0 };
         tokio::spawn(async move {
             Task { connection, bell, traffic, orders }.work().await;
             drop(ending);
@@ -127,8 +132,11 @@ impl Task {
         loop {
             match apply_group(&mut self.connection, &plans).await {
                 Err(error) if error.may_pass() && Instant::now() < until => {
-                    tokio::time::sleep(pause).await;
-                    pause = LONGEST_PAUSE.min(pause * 2);
+                    // At random, or the writers of two nodes would meet again.
+                    tokio::time::sleep(pause.mul_f64(0.5 + Random.fraction())).await;
+                    let lost = error.lost_a_race();
+                    let longest = if lost { LONGEST_PAUSE_OF_LOSER } else { LONGEST_PAUSE };
+                    pause = longest.min(pause * 2);
                 }
                 done => return done,
             }
@@ -141,6 +149,8 @@ struct WritingConnection {
     connections: Connections,
     /// Absent until it is needed, and after it broke.
     connection: Option<MySqlConnection>,
+    /// True if the connection leads to a node of a Galera cluster.
+    is_clustered: bool,
     /// The statements that the current group has sent so far.
     statements: u64,
 }
@@ -150,7 +160,12 @@ impl WritingConnection {
         self.statements += 1;
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.connections.connect().await?,
+            None => {
+                let mut connection = self.connections.connect().await?;
+                let clustered = is_clustered(&mut connection).await;
+                self.is_clustered = clustered.map_err(MariaDbError::read)?;
+                connection
+            }
         };
         Ok(self.connection.insert(connection))
     }
@@ -170,7 +185,14 @@ impl ScriptConnection for WritingConnection {
             MariaDbError::read
         };
         let connection = self.connected().await?;
-        raw_sql(text).execute(connection).await.map(drop).map_err(failed)
+        raw_sql(text).execute(&mut *connection).await.map_err(failed)?;
+
+        if text == self.transaction_control().begin && self.is_clustered {
+            let connection = self.connected().await?;
+            let turn = raw_sql(MariaDb::CLUSTERED_TURN).execute(connection).await;
+            turn.map_err(MariaDbError::read)?;
+        }
+        Ok(())
     }
 
     async fn roll_back(&mut self) {

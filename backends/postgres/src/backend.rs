@@ -69,8 +69,8 @@ impl PostgresBackend {
     /// migrations.
     ///
     /// # Errors
-    /// `Transport` when the URL cannot be read or the database not be reached.
-    pub async fn open(options: PostgresOptions) -> Result<Arc<Self>, EngineError> {
+    /// `Transport` when the URL cannot be read, or the database not be reached or only on a standby.
+    pub async fn open(mut options: PostgresOptions) -> Result<Arc<Self>, EngineError> {
         let (pool, place) = options.open_pool().await?;
         let backend = Self::over(pool, options);
         backend.note(place);
@@ -112,7 +112,8 @@ impl PostgresBackend {
         };
 
         let bell = Arc::<Bell>::default();
-        let connections = Connections::new(pool.clone(), Arc::clone(&options.trust));
+        let (trust, servers) = (Arc::clone(&options.trust), Arc::clone(&options.servers));
+        let connections = Connections::new(pool.clone(), trust, servers);
         let notifier =
             Notifier::new(connections.clone(), protocol, Arc::clone(&bell), options.notifies);
 

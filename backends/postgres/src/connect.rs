@@ -1,7 +1,6 @@
 //! The options of a backend, and the pool that they open.
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +9,8 @@ use ff_core::EngineError;
 use ff_core::backend::{BackendConfig, BackendConnection};
 use ff_core::partition::PartitionConfig;
 use ff_core::types::TimestampMs;
+use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::Notify;
 
 use crate::clock::Given;
@@ -19,6 +18,7 @@ use crate::connections::Trust;
 use crate::error::PostgresError;
 use crate::migrate::SchemaName;
 use crate::parameters;
+use crate::servers::{self, Servers};
 use crate::session::Protocol;
 use crate::url;
 use crate::within::Place;
@@ -33,6 +33,11 @@ const IDLE: Duration = Duration::from_secs(5);
 ///
 /// TLS follows the URL: `sslmode` (`prefer` by default; `verify-full` checks certificates),
 /// `sslrootcert`, `sslcert`, `sslkey`.
+///
+/// A URL may list servers that replicate each other: `postgres://one:5432,two:5432/name`. The
+/// backend works on the first of them that is no standby, and looks for another one when a session
+/// has ended. The only server of a URL may be a standby for a while, too: calls wait for its
+/// promotion as long as for a connection.
 ///
 /// Behind PgBouncer in transaction mode either let it track named statements
 /// (`max_prepared_statements`, 1.21 or later) or use [`Self::unnamed_statements`]. A pooler refuses
@@ -56,6 +61,8 @@ pub struct PostgresOptions {
     /// Notified by every new connection, since it may lead to another server.
     pub(crate) connected: Arc<Notify>,
     pub(crate) trust: Arc<Trust>,
+    /// Those of the URL, once it was read.
+    pub(crate) servers: Arc<Servers>,
     /// The extent to which preparing checks and changes the schema; `None` if it ignores the
     /// schema.
     pub(crate) opening: Option<Opening>,
@@ -84,6 +91,7 @@ impl PostgresOptions {
             wall_clock: None,
             connected: Arc::default(),
             trust: Arc::default(),
+            servers: Arc::default(),
             opening: None,
             notifies: true,
             ping_after: IDLE,
@@ -229,18 +237,20 @@ impl PostgresOptions {
         if self.unnamed_statements { Protocol::Unnamed } else { Protocol::Named }
     }
 
-    /// Opens a pool, after one connection has shown that it reaches the database, and where its
-    /// names lead there.
+    /// Opens a pool, after one connection has shown that it reaches the database on a server that
+    /// is no standby, and where its names lead there.
     ///
     /// # Errors
-    /// `Transport` when the URL cannot be read or the database not be reached.
-    pub(crate) async fn open_pool(&self) -> Result<(PgPool, Place), EngineError> {
-        let failed = |error| PostgresError::read(error).into_engine(self.max_connections);
-        let connect = self.parse().map_err(failed)?;
+    /// `Transport` when the URL cannot be read, the database not be reached, or only on a standby.
+    pub(crate) async fn open_pool(&mut self) -> Result<(PgPool, Place), EngineError> {
+        let max_connections = self.max_connections;
+        let failed = |error| PostgresError::read(error).into_engine(max_connections);
+        self.servers = Arc::new(Servers::new(self.parse().map_err(failed)?));
 
         // A pool retries until its time is up, and then does not report the cause.
-        let first = tokio::time::timeout(self.acquire_timeout, connect.connect()).await;
-        let mut first = first.map_err(|_| failed(sqlx::Error::PoolTimedOut))?.map_err(failed)?;
+        let first = tokio::time::timeout(self.acquire_timeout, self.servers.find()).await;
+        let first = first.map_err(|_| failed(sqlx::Error::PoolTimedOut))?;
+        let (connect, mut first) = first.map_err(|error| error.into_engine(max_connections))?;
         parameters::check(&mut first).await.map_err(failed)?;
         let place = Place::of(&mut first).await.map_err(failed)?;
 
@@ -251,6 +261,7 @@ impl PostgresOptions {
 
     fn pool_options(&self) -> PgPoolOptions {
         let (trust, connected) = (Arc::clone(&self.trust), Arc::clone(&self.connected));
+        let servers = Arc::clone(&self.servers);
         let ping_after = self.ping_after;
         PgPoolOptions::new()
             .max_connections(self.max_connections)
@@ -264,9 +275,13 @@ impl PostgresOptions {
                     Ok(trusted && (meta.idle_for < ping_after || connection.ping().await.is_ok()))
                 })
             })
-            .after_connect(move |_, _| {
+            .after_connect(move |connection, _| {
                 connected.notify_one();
-                Box::pin(async { Ok(()) })
+                let servers = Arc::clone(&servers);
+                Box::pin(async move {
+                    let refused = servers::refuse_standby(connection).await;
+                    refused.inspect_err(|_| servers.doubt())
+                })
             })
             // A statement on a connection inside a transaction would not be durable, so such a
             // connection is closed. The driver misses a `BEGIN` that was dropped before its answer;
@@ -279,8 +294,11 @@ impl PostgresOptions {
 
     // The driver leaves TCP_NODELAY off and cannot set it. That costs nothing here: bind, execute
     // and sync leave in one write, and nothing follows before the answer.
-    fn parse(&self) -> Result<PgConnectOptions, sqlx::Error> {
-        let mut connect = url::parse(&self.url)?;
+    fn parse(&self) -> Result<Vec<PgConnectOptions>, sqlx::Error> {
+        Ok(url::parse(&self.url)?.into_iter().map(|server| self.with_settings(server)).collect())
+    }
+
+    fn with_settings(&self, mut connect: PgConnectOptions) -> PgConnectOptions {
         if connect.get_application_name().is_none() {
             connect = connect.application_name("flowfabric-sql");
         }
@@ -293,23 +311,23 @@ impl PostgresOptions {
             connect = connect.options([("search_path", format!("\"{}\"", schema.as_str()))]);
         }
 
-        Ok(match self.protocol() {
+        match self.protocol() {
             Protocol::Named => connect.statement_cache_capacity(STATEMENT_CACHE),
             Protocol::Unnamed => connect.statement_cache_capacity(0),
-        })
+        }
     }
 }
 
-/// Prints host, port, user and database of the URL; never its password or its parameters.
+/// Prints servers, user and database of the URL; never its password or its parameters.
 impl fmt::Debug for PostgresOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut printed = f.debug_struct("PostgresOptions");
-        if let Ok(connect) = PgConnectOptions::from_str(&self.url) {
+        let parsed = url::parse(&self.url).unwrap_or_default();
+        if let Some(first) = parsed.first() {
             printed
-                .field("host", &connect.get_host())
-                .field("port", &connect.get_port())
-                .field("user", &connect.get_username())
-                .field("database", &connect.get_database());
+                .field("servers", &parsed.iter().map(servers::place).collect::<Vec<_>>())
+                .field("user", &first.get_username())
+                .field("database", &first.get_database());
         }
         printed
             .field("max_connections", &self.max_connections)

@@ -2,7 +2,8 @@
 //!
 //! A role or a pooler may grant fewer connections than the pool may have. The pool itself retries
 //! until its caller's time is up. So callers take permits here, and a connection that the server
-//! refuses withholds one permit for a while: callers then share the granted connections.
+//! refuses withholds one permit for a while: callers then share the granted connections. Where the
+//! server may be a standby, or gone, callers first look for the one that takes changes.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,6 +17,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Postgres};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::PostgresError;
+use crate::servers::Servers;
 
 /// The time to wait for the pool before checking whether the server refuses.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -33,15 +35,16 @@ pub(crate) struct Connections {
     turns: Arc<Semaphore>,
     withheld: Arc<AtomicU32>,
     trust: Arc<Trust>,
+    servers: Arc<Servers>,
     traffic: Arc<TrafficMeter>,
 }
 
 impl Connections {
-    pub(crate) fn new(pool: PgPool, trust: Arc<Trust>) -> Self {
+    pub(crate) fn new(pool: PgPool, trust: Arc<Trust>, servers: Arc<Servers>) -> Self {
         let size = pool.options().get_max_connections();
         let turns = Arc::new(Semaphore::new(size as usize));
         let (withheld, traffic) = <_>::default();
-        Self { pool, turns, withheld, trust, traffic }
+        Self { pool, turns, withheld, trust, servers, traffic }
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
@@ -78,12 +81,36 @@ impl Connections {
             // The semaphore is never closed.
             let turn = turn.map_err(|_| PostgresError::read(sqlx::Error::PoolClosed))?;
 
+            if let Err(reason) = self.servers.settle(&self.pool).await {
+                if !reason.lost_connection() {
+                    return Err(reason);
+                }
+                *refusal = Some(reason);
+                drop(turn);
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+
             if let Ok(connection) = tokio::time::timeout(PATIENCE, self.pool.acquire()).await {
-                let connection = connection.map_err(PostgresError::read)?;
-                return Ok(Held { connection, turn: Some(turn) });
+                match connection.map_err(PostgresError::read) {
+                    Ok(connection) => return Ok(Held { connection, turn: Some(turn) }),
+                    Err(reason) if self.servers.are_several() && reason.lost_connection() => {
+                        self.servers.doubt();
+                        *refusal = Some(reason);
+                        continue;
+                    }
+                    Err(reason) => return Err(reason),
+                }
             }
 
             let Some(reason) = self.probe_refusal().await else {
+                if self.servers.are_in_doubt() {
+                    continue;
+                }
+                if self.servers.are_several() {
+                    self.servers.doubt();
+                    continue;
+                }
                 // The server does not refuse; the connection only takes long.
                 let connection = self.pool.acquire().await.map_err(PostgresError::read)?;
                 return Ok(Held { connection, turn: Some(turn) });
@@ -136,6 +163,9 @@ impl Connections {
     /// too.
     pub(crate) fn distrust(&self) {
         self.trust.end_now();
+        if self.servers.are_several() {
+            self.servers.doubt();
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod numbers;
 mod parameters;
 mod reader;
 mod row_keys;
+mod servers;
 mod session;
 mod statements;
 mod url;

@@ -4,11 +4,12 @@
 //! pool loses none of its own. The first subscriber starts it. Notifications are lost while it is
 //! broken, so every topic rings once it listens again.
 
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ff_core::engine::{Bell, Topic, Topics};
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgListener, PgPool, PgPoolOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -43,7 +44,7 @@ impl Listener {
         let runs = task.as_ref().is_some_and(|task| !task.is_finished());
         if !runs && !*self.0.closed.borrow() {
             let listening = Listening {
-                options: self.0.pool.connect_options().as_ref().clone(),
+                main: self.0.pool.clone(),
                 bell: Arc::clone(&self.0.bell),
                 own: self.0.own.clone(),
             };
@@ -63,18 +64,21 @@ impl Listener {
 }
 
 struct Listening {
-    options: PgConnectOptions,
+    /// The pool that every other call uses, whose server may change.
+    main: PgPool,
     bell: Arc<Bell>,
     own: String,
 }
 
 impl Listening {
     async fn run(self, mut closed: watch::Receiver<bool>) {
+        let [_, longest] = PAUSES;
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .idle_timeout(None)
             .max_lifetime(None)
-            .connect_lazy_with(self.options.clone());
+            .acquire_timeout(longest)
+            .connect_lazy_with(self.main.connect_options().as_ref().clone());
 
         tokio::select! {
             () = self.listen(&pool) => {}
@@ -107,7 +111,10 @@ impl Listening {
     }
 
     async fn connect(&self, pool: &PgPool) -> Result<PgListener, sqlx::Error> {
+        pool.set_connect_options(self.main.connect_options().as_ref().clone());
         let mut listener = PgListener::connect_with(pool).await?;
+        // Its server may be another one by then.
+        listener.eager_reconnect(false);
         listener.listen_all(Topic::ALL.map(Topic::channel)).await?;
         Ok(listener)
     }
@@ -124,8 +131,7 @@ impl Listening {
                         self.bell.ring(topic);
                     }
                 }
-                // The connection was lost and made again.
-                Ok(None) => self.bell.ring_each(Topics::all()),
+                Ok(None) => return sqlx::Error::Io(ErrorKind::ConnectionAborted.into()),
                 Err(error) => return error,
             }
         }

@@ -8,8 +8,15 @@ use std::str::FromStr;
 
 use sqlx::postgres::PgConnectOptions;
 
+/// The parameter by which other clients choose one of several servers.
+const TARGET: &str = "target_session_attrs";
+
+/// Its values that name the server that the engine needs in any case.
+const TARGETS: &[&str] = &["read-write", "primary"];
+
 /// The parameters of a URL that have an effect.
 const KNOWN: &[&str] = &[
+    TARGET,
     "sslmode",
     "ssl-mode",
     "sslrootcert",
@@ -41,12 +48,41 @@ pub(crate) enum UrlError {
     Parameter(String),
     #[error("the parameter {0:?} of the database URL is given twice")]
     Repeated(String),
+    #[error(
+        "target_session_attrs of the database URL is neither read-write nor primary: the engine \
+         works on no other server"
+    )]
+    Target,
+    #[error(
+        "the parameter {0:?} of the database URL has a list: several servers belong before the \
+         name of the database, as in postgres://one:5432,two:5432/name"
+    )]
+    List(String),
 }
 
-/// Parses a URL, and refuses one with a part that has no effect.
-pub(crate) fn parse(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
+/// Parses a URL into the options for each of its servers, at least one, in its order. Refuses a URL
+/// with a part that has no effect.
+pub(crate) fn parse(url: &str) -> Result<Vec<PgConnectOptions>, sqlx::Error> {
     check(url).map_err(|error| sqlx::Error::Configuration(Box::new(error)))?;
-    PgConnectOptions::from_str(url)
+    each_server(&without_target(url)).iter().map(|url| PgConnectOptions::from_str(url)).collect()
+}
+
+/// The URL without the parameter that only this module understands.
+fn without_target(url: &str) -> String {
+    let Some((place, query)) = url.split_once('?') else { return url.to_owned() };
+    let is_target = |parameter: &str| parameter.split('=').next() == Some(TARGET);
+    let others: Vec<&str> = query.split('&').filter(|parameter| !is_target(parameter)).collect();
+    format!("{place}?{}", others.join("&"))
+}
+
+/// One URL for each server of a list `one:5432,two:5432`.
+fn each_server(url: &str) -> Vec<String> {
+    let Some((scheme, rest)) = url.split_once("://") else { return vec![url.to_owned()] };
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    // A password may contain a comma.
+    let (user, servers) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
+
+    servers.split(',').map(|server| format!("{scheme}://{user}{server}{path}")).collect()
 }
 
 fn check(url: &str) -> Result<(), UrlError> {
@@ -57,7 +93,7 @@ fn check(url: &str) -> Result<(), UrlError> {
     let query = url.split_once('?').map_or("", |(_, query)| query);
     let mut seen = Vec::new();
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
-        let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let setting = name.strip_prefix("options[").and_then(|rest| rest.strip_suffix(']'));
 
         if !KNOWN.contains(&name) && setting.is_none_or(str::is_empty) {
@@ -65,6 +101,12 @@ fn check(url: &str) -> Result<(), UrlError> {
         }
         if seen.contains(&name) {
             return Err(UrlError::Repeated(name.to_owned()));
+        }
+        if name == TARGET && !TARGETS.contains(&value) {
+            return Err(UrlError::Target);
+        }
+        if ["host", "hostaddr", "port"].contains(&name) && value.contains(',') {
+            return Err(UrlError::List(name.to_owned()));
         }
         seen.push(name);
     }
@@ -84,6 +126,7 @@ mod tests {
             "postgres:///ff?host=/var/run/postgresql&application_name=jobs",
             "postgres://db/ff?options[search_path]=jobs&options[jit]=off",
             "postgres://db/ff?",
+            "postgres://one:5432,two:5433/ff?target_session_attrs=read-write",
         ] {
             assert_eq!(check(url), Ok(()), "{url}");
         }
@@ -100,9 +143,27 @@ mod tests {
             ("postgres://db/ff?sslmode=prefer&sslmode=hunter2", "given twice"),
             ("postgres://me:pa#hunter2@db/ff", "%23"),
             ("postgres://db/ff#hunter2", "%23"),
+            ("postgres://db/ff?target_session_attrs=hunter2", "target_session_attrs"),
+            ("postgres:///ff?host=hunter2,two", "\"host\""),
+            ("postgres:///ff?port=1,hunter2", "\"port\""),
         ] {
             let error = parse(url).unwrap_err().to_string();
             assert!(error.contains(named) && !error.contains("hunter2"), "{url}: {error}");
         }
+    }
+    #[test]
+    fn each_server_of_a_list_has_its_own_options() {
+        let servers = |url: &str| -> Vec<String> {
+            let server = |one: &PgConnectOptions| {
+                let database = one.get_database().unwrap_or_default();
+                format!("{}@{}:{}/{database}", one.get_username(), one.get_host(), one.get_port())
+            };
+            parse(url).unwrap().iter().map(server).collect()
+        };
+        assert_eq!(servers("postgres://me@db/ff?sslmode=require"), ["me@db:5432/ff"]);
+        let list = "postgres://me:a,b%2F@one:6000,two,[::1]:6001/ff?target_session_attrs=primary";
+        assert_eq!(servers(list), ["me@one:6000/ff", "me@two:5432/ff", "me@[::1]:6001/ff"]);
+        let host = "postgres://me@one,two?dbname=ff";
+        assert_eq!(servers(host), ["me@one:5432/ff", "me@two:5432/ff"]);
     }
 }

@@ -174,7 +174,7 @@ async fn every_session_has_the_settings_that_statements_are_written_for() {
 }
 
 /// Runs this in every session of the pool, and returns their process ids.
-async fn in_every_session(backend: &PostgresBackend, sql: &'static str) -> Vec<i32> {
+pub(crate) async fn in_every_session(backend: &PostgresBackend, sql: &'static str) -> Vec<i32> {
     let mut held = Vec::new();
     let mut pids = Vec::new();
     for _ in 0..backend.pool().options().get_max_connections() {
@@ -188,7 +188,7 @@ async fn in_every_session(backend: &PostgresBackend, sql: &'static str) -> Vec<i
 }
 
 /// Returns when the server has ended these sessions.
-async fn ended(other: &PgPool, pids: &[i32]) {
+pub(crate) async fn ended(other: &PgPool, pids: &[i32]) {
     for _ in 0..500 {
         let sql = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY($1)";
         let left: i64 = sqlx::query_scalar(sql).bind(pids).fetch_one(other).await.unwrap();

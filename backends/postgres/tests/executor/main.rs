@@ -26,6 +26,7 @@ mod batches;
 mod certificates;
 mod failures;
 mod plans;
+mod standbys;
 
 /// A schema of its own, dropped by the next run at the latest.
 pub(crate) struct Database {
