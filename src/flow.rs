@@ -54,6 +54,8 @@ use ff_core::model::hidden::Hidden;
 use ff_core::policy::ExecutionPolicy;
 use ff_core::types::{FlowId, LaneId, Namespace};
 
+use crate::telemetry::Traceparent;
+
 pub use fields::NotBefore;
 pub use ids::{edge_id, execution_id};
 pub use submission::{SubmitError, Submitted, submit, submit_with};
@@ -255,6 +257,16 @@ impl FlowSpec {
     /// The broken rule, with the node or the line that breaks it.
     pub fn parse(text: &str) -> Result<Self, FlowSpecError> {
         file::parse(text)
+    }
+
+    /// Lets the run of each node continue that trace, unless the node's tags name one. Without it,
+    /// a submission takes the trace of the span that it is made in.
+    #[must_use]
+    pub fn traceparent(mut self, traceparent: Traceparent) -> Self {
+        for node in &mut self.nodes {
+            traceparent.add_to(&mut node.tags);
+        }
+        self
     }
 
     /// Sets the flow's id, so that a repeated submission finds what an earlier one created.

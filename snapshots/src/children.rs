@@ -7,7 +7,7 @@ use ff_core::plan::value::Value;
 use ff_core::rules::flow::hop::{Ended, Hop};
 use ff_core::rules::flow::key::FlowKey;
 use ff_core::state::CompletionKind;
-use ff_core::types::EdgeId;
+use ff_core::types::{EdgeId, ExecutionId};
 use serde_json::json;
 
 use super::fixtures::{capabilities, lane, worker};
@@ -49,6 +49,38 @@ impl Scene {
         let Some((_, last)) = self.held(None) else { return };
         self.sample("wait_for_child", "that waits itself", async |b| {
             b.wait_for_child(&last, &other).await
+        });
+        self.waits_behind_waits(&other);
+    }
+
+    /// Waits of an execution that two others of one flow wait for.
+    fn waits_behind_waits(&mut self, blocked: &ExecutionId) {
+        let claimed = |scene: &Self| {
+            let (lane, capabilities) = (lane(), capabilities());
+            let claim = now(scene.backend.claim(&lane, &capabilities, worker()));
+            claim.and_then(Result::ok).flatten()
+        };
+        let Some((first, held)) = self.held(None) else { return };
+        let Some((second, second_held)) = self.held(None) else { return };
+        let _ = now(self.backend.wait_for_child(&second_held, &first));
+        let _ = now(self.backend.complete(&held, None));
+        let _ = now(self.backend.scan(Scan::DependencyDispatch, 100));
+        let Some(second_held) = claimed(self) else { return };
+        let Some((last, last_held)) = self.held(None) else { return };
+        let _ = now(self.backend.wait_for_child(&second_held, &last));
+        let replay = ReplayExecutionArgs { execution_id: first, now: self.at() };
+        let _ = now(self.backend.replay_execution(replay));
+        let Some(first_held) = claimed(self) else { return };
+        let _ = now(self.backend.wait_for_child(&first_held, &last));
+
+        self.sample("wait_for_child", "of one that waits for it", async |b| {
+            b.wait_for_child(&last_held, &second).await
+        });
+        self.sample("wait_for_child", "that two wait for, of one that waits", async |b| {
+            b.wait_for_child(&last_held, blocked).await
+        });
+        self.sample("explain_execution", "waits for a child of another flow", async |b| {
+            b.explain_execution(ExplainExecutionArgs::new(last)).await
         });
     }
 

@@ -20,6 +20,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::difference::differences;
 use super::{FlowSpec, NODE_TAG, NodeName, NodeSpec, edge_id, execution_id};
+use crate::telemetry::Traceparent;
 
 /// The number of executions created in one call.
 const BATCH: usize = 500;
@@ -203,6 +204,9 @@ impl Submission<'_> {
         let execution_id = execution_id(&self.flow_id, &node.name);
         let mut tags = node.tags.clone();
         tags.insert(NODE_TAG.to_owned(), node.name.to_string());
+        if let Some(current) = Traceparent::current() {
+            current.add_to(&mut tags);
+        }
 
         let delay_until = node.delay_until.map(|delay| delay.at(self.now)).transpose();
         let delay_until = delay_until.map_err(|detail| {

@@ -18,6 +18,7 @@ mod mariadb;
 mod money;
 mod opening;
 mod operator;
+mod pooler;
 mod python;
 mod reasons;
 mod retention;

@@ -41,4 +41,5 @@ mod tidy;
 mod transactions;
 mod unless;
 mod victims;
+mod wire;
 mod workers;

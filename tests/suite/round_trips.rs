@@ -23,14 +23,14 @@ use ff_core::types::{
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
 
-use crate::backends::{self, Bench, postgres_url};
+use crate::backends::{self, Bench};
 use crate::bench::{id, id_in, lane, payload_of, worker};
 use crate::conformance::fence::{complete_args, fail_args, renew_args};
 use crate::conformance::signal::resumed;
 use crate::plain::PlainSql;
 use crate::suspended::{fresh, named};
+use crate::wire::{Between, connect};
 use flowfabric_sql::InTransaction as _;
 
 /// Stands between client and server and counts how often the client asks for an answer.
@@ -41,24 +41,15 @@ struct Proxy {
 
 impl Proxy {
     async fn start() -> Self {
-        let url = postgres_url();
-        let (scheme, rest) = url.split_once("://").expect("FF_PG_TEST_URL is a URL");
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (user, server) = match authority.rsplit_once('@') {
-            Some((user, server)) => (format!("{user}@"), server),
-            None => (String::new(), authority),
-        };
-        let server =
-            if server.contains(':') { server.to_owned() } else { format!("{server}:5432") };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
+        // What is encrypted cannot be counted.
+        let Between { listener, server, url } = Between::bind().await;
         let asked = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&asked);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let server = TcpStream::connect(&server).await.unwrap();
+                let server = connect(&server).await.unwrap();
                 // Messages are forwarded in parts, which would wait for each other.
-                client.set_nodelay(true).and(server.set_nodelay(true)).unwrap();
+                client.set_nodelay(true).unwrap();
                 let (mut from_server, to_server) = server.into_split();
                 let (from_client, mut to_client) = client.into_split();
                 tokio::spawn(
@@ -67,12 +58,7 @@ impl Proxy {
                 tokio::spawn(forward(from_client, to_server, Arc::clone(&counter)));
             }
         });
-        // What is encrypted cannot be counted.
-        let separator = if path.contains('?') { '&' } else { '?' };
-        Self {
-            url: format!("{scheme}://{user}127.0.0.1:{port}/{path}{separator}sslmode=disable"),
-            asked,
-        }
+        Self { url, asked }
     }
 
     /// How often the client asked while `work` ran.

@@ -1,6 +1,7 @@
 //! Operations within a transaction of the caller: all or nothing with the caller's own rows, the
 //! same guards, and nothing visible before the commit.
 
+mod app;
 mod conflicts;
 mod handlers;
 mod killed;
@@ -50,7 +51,12 @@ pub(crate) enum Own {
 impl Own {
     /// One that will write, on the pool that the bench has beside its engine.
     pub(crate) async fn begin(bench: &Bench) -> Self {
-        match &bench.plain {
+        Self::on(&bench.plain).await
+    }
+
+    /// The same, on that pool.
+    async fn on(plain: &PlainSql) -> Self {
+        match plain {
             PlainSql::Sqlite(pool) => Self::Sqlite(begin_immediate(pool).await),
             PlainSql::Postgres(pool) => Self::Postgres(pool.begin().await.unwrap()),
             PlainSql::Memory(_) | PlainSql::MariaDb(_) => panic!("the backend has no transactions"),

@@ -12,6 +12,7 @@ use ff_backend_sqlite::SqliteBackend;
 use ff_core::engine_backend::EngineBackend;
 
 use crate::backends::{self, Bench, postgres_url};
+use crate::plain::PlainSql;
 
 /// The variable that names the database: `sqlite:PATH` or `postgres:SCHEMA`.
 const PLACE: &str = "FF_VICTIM_PLACE";
@@ -20,6 +21,12 @@ const PLACE: &str = "FF_VICTIM_PLACE";
 pub(crate) enum Place {
     Sqlite(PathBuf),
     Postgres(SchemaName),
+}
+
+/// The engine of such a database, by the clock of this machine, and a pool beside it.
+pub(crate) struct Database {
+    pub(crate) engine: Arc<dyn EngineBackend>,
+    pub(crate) plain: PlainSql,
 }
 
 impl Place {
@@ -59,11 +66,22 @@ impl Place {
 
     /// The engine, by the clock of this machine.
     pub(crate) async fn engine(&self) -> Arc<dyn EngineBackend> {
+        self.database().await.engine
+    }
+
+    /// The engine, by the clock of this machine, and a pool beside it.
+    pub(crate) async fn database(&self) -> Database {
         match self {
-            Self::Sqlite(path) => SqliteBackend::new(path.to_str().unwrap()).await.unwrap(),
+            Self::Sqlite(path) => {
+                let engine = SqliteBackend::new(path.to_str().unwrap()).await.unwrap();
+                let plain = PlainSql::Sqlite(engine.pool_for_test().clone());
+                Database { engine, plain }
+            }
             Self::Postgres(schema) => {
                 let options = PostgresOptions::new(postgres_url()).schema(schema.clone());
-                PostgresBackend::open(options).await.unwrap()
+                let engine = PostgresBackend::open(options).await.unwrap();
+                let plain = PlainSql::Postgres(engine.pool().clone());
+                Database { engine, plain }
             }
         }
     }

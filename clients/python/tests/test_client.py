@@ -102,6 +102,26 @@ class Lives(Case):
         self.assertEqual(len({lease.lease_id for lease in leases}), 2)
         self.assertEqual(self.client.claim_many(self.lane, limit=5), [])
 
+    def test_a_policy_that_it_cannot_submit_with_is_refused_by_name(self):
+        before = self.rows()
+        for member, value in (("budget_ids", [str(uuid.uuid4())]), ("budget_estimate", {"t": 1}),
+                              ("limit_keys", ["card"]), ("limit_weight", 2),
+                              ("fairness_key", "shop"), ("dedup_window_ms", 1),
+                              ("dedup_while_active", True), ("suspension_policy", {})):
+            with self.assertRaisesRegex(flowfabric.Unsupported, f"^policy.{member}: .* `ff` does$"):
+                self.submit(policy={member: value})
+        with self.assertRaisesRegex(flowfabric.Unsupported, "^policy.timeout_policy.max_reclaim"):
+            self.submit(policy={"timeout_policy": {"max_reclaim_count": 1}})
+        self.connection.commit()
+        self.assertEqual(self.rows(), before)
+
+    def test_an_execution_with_a_limit_is_left_to_the_workers_of_ff(self):
+        line = {"kind": "job", "payload": "", "lane": self.lane, "policy": {"limit_keys": ["card"]}}
+        ff("submit", "-", stdin=json.dumps(line))
+        self.assertIsNone(self.client.claim(self.lane))
+        self.assertIsNone(self.client.claim(self.lane, capabilities=("gpu",)))
+        self.connection.commit()
+
     def test_a_worker_without_the_capability_claims_nothing(self):
         execution = self.submit(capabilities=("gpu", 'a"b\\c'))
         self.assertIsNone(self.client.claim(self.lane))

@@ -12,6 +12,10 @@ use crate::rules::flow::await_child::{AwaitChild, Awaited, FLOW_KIND, flow_of_ch
 use crate::rules::flow::create::CreateFlow;
 use crate::rules::flow::member::AddExecution;
 
+/// How often both executions are made members of a flow. Nothing takes one out of its flow, so two
+/// refusals are the most that other waits can cause.
+const TRIES: u32 = 3;
+
 /// Parks the execution of the fence until the other one has ended. Where that one belongs to no
 /// flow, it becomes a member of the flow of children, and so does its parent if it has none.
 pub(super) async fn wait_for_child(
@@ -21,17 +25,22 @@ pub(super) async fn wait_for_child(
 ) -> Result<ChildWait, EngineError> {
     let parent = fence.key.id();
     let wait = AwaitChild::new(fence, child)?;
-    let parent_has_one = match run(executor, &wait).await? {
-        Awaited::Answered(answer) => return Ok(answer),
-        Awaited::NoFlow { parent_has_one } => parent_has_one,
-    };
+    let mut refusal = EngineError::Contention(ContentionKind::RetryExhausted);
+    for _ in 0..TRIES {
+        let parent_has_one = match run(executor, &wait).await? {
+            Awaited::Answered(answer) => return Ok(answer),
+            Awaited::NoFlow { parent_has_one } => parent_has_one,
+        };
 
-    let members = [(!parent_has_one).then_some(&parent), Some(child)];
-    join(executor, &parent, members.into_iter().flatten()).await?;
+        let members = [(!parent_has_one).then_some(&parent), Some(child)];
+        // Another wait may have made one of them a member of its flow, which is as good.
+        if let Err(error) = join(executor, &parent, members.into_iter().flatten()).await {
+            refusal = error;
+        }
+    }
     match run(executor, &wait).await? {
         Awaited::Answered(answer) => Ok(answer),
-        // Nothing takes an execution out of its flow.
-        Awaited::NoFlow { .. } => Err(EngineError::Contention(ContentionKind::RetryExhausted)),
+        Awaited::NoFlow { .. } => Err(refusal),
     }
 }
 

@@ -130,8 +130,10 @@ pub trait EngineBackend: Send + Sync + 'static {
     }
 
     /// Releases the lease; the execution waits until another one on its partition has ended, in
-    /// whichever way. Both become members of a flow, unless that one is a member of one already. Of
-    /// executions that wait for each other, one has to be cancelled.
+    /// whichever way. Both become members of a flow, unless that one is a member of one already.
+    /// `Conflict(CycleDetected)` refuses a wait for an execution that waits for this one, itself or
+    /// through others. A dependency counts once it is applied. `Validation(InvalidInput)`,
+    /// `waits_too_deep`, refuses a wait that more than 100 flows would have to be searched for.
     async fn wait_for_child(
         &self,
         handle: &Handle,

@@ -12,6 +12,7 @@ pub mod await_child;
 pub mod cancel;
 pub mod child;
 pub mod create;
+pub mod cycle;
 pub mod dispatch;
 pub mod edges;
 pub mod eligibility;

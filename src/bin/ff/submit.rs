@@ -50,7 +50,7 @@ pub(super) struct Arguments {
 }
 
 /// The trace of this process's caller. A malformed one counts as none, as the W3C asks.
-fn traceparent_of_environment() -> Option<Traceparent> {
+pub(crate) fn traceparent_of_environment() -> Option<Traceparent> {
     let text = std::env::var("TRACEPARENT").ok().filter(|text| !text.is_empty())?;
     text.parse().map_err(|error| tracing::warn!(%error, "TRACEPARENT is ignored")).ok()
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use ff_core::contracts::ReplayExecutionArgs;
 use ff_core::engine_backend::EngineBackend;
+use ff_core::policy::{ExecutionPolicy, RetryPolicy};
 use ff_core::state::PublicState;
 use ff_core::types::{ExecutionId, TimestampMs};
 use flowfabric_sql::{Client, Context, Failure, Job, JobError, Service, Submitted};
@@ -151,6 +152,53 @@ async fn a_parent_goes_on_whatever_becomes_of_its_child() {
             }
             running.stop().await;
         }
+    })
+    .await;
+}
+
+/// Waits for its parent, which waits for it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Back(ExecutionId);
+
+impl Job for Back {
+    const KIND: &'static str = "back";
+    type Output = ();
+
+    fn policy() -> ExecutionPolicy {
+        let never = RetryPolicy { max_retries: 0, ..RetryPolicy::default() };
+        ExecutionPolicy { retry_policy: Some(never), ..ExecutionPolicy::default() }
+    }
+}
+
+/// Submits a job that waits for this one.
+#[derive(Debug, Serialize, Deserialize)]
+struct Forth;
+
+impl Job for Forth {
+    const KIND: &'static str = "forth";
+    type Output = ();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_that_waits_for_its_parent_fails_and_its_parent_goes_on() {
+    async fn back(job: Back, context: Context<()>) -> Result<(), Failure> {
+        let parked = Some(PublicState::WaitingChildren);
+        while context.engine().read_execution_state(&job.0).await? != parked {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Err(Failure::WaitFor(job.0))
+    }
+    async fn forth(_: Forth, context: Context<()>) -> Result<(), Failure> {
+        let back = Back(context.run().execution_id.clone());
+        context.submit_child("back", &back).await?.result().await
+    }
+
+    on_each(|engine| async move {
+        let job = Client::new(Arc::clone(&engine)).submit(&Forth).await.unwrap();
+        let builder = Service::builder(Arc::clone(&engine), ()).handler(back).handler(forth);
+        builder.build().run_until_empty().await.unwrap();
+        let error = job.result().await.unwrap_err().to_string();
+        assert!(error.contains("its ending was refused: conflict: CycleDetected"), "{error}");
     })
     .await;
 }

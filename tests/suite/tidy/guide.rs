@@ -103,6 +103,20 @@ fn every_error_is_in_the_reference() {
     }
 }
 
+/// Two commands, an example of at most 15 lines, which is a doctest, and a picture.
+#[test]
+fn the_first_screen_is_short() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let blocks: Vec<_> = readme.split("```").skip(1).step_by(2).take(3).collect();
+    let [commands, example, picture] = blocks[..] else { panic!("the README has three blocks") };
+    assert_eq!(commands.strip_prefix("sh\n").unwrap().lines().count(), 2);
+    let example = example.strip_prefix("rust\n").unwrap().lines();
+    assert!(example.filter(|line| !line.is_empty()).count() <= 15);
+    assert!(
+        picture.strip_prefix("text\n").unwrap().contains("submit ──► waiting ──claim──► active")
+    );
+}
+
 /// The lines of the example beside its business are those that the page says, and 60 at most.
 #[test]
 fn the_order_service_is_as_short_as_the_guide_says() {

@@ -7,16 +7,19 @@
 //! unfinished, so its end is announced after the wait is there to be found.
 //!
 //! Unlike the edges of a group, such an edge counts nothing: its execution goes on after any end.
+//!
+//! A wait that closes a cycle would never end, so it is refused. An execution that is not blocked
+//! waits for nothing; only for one that is, the waits are searched ([`Search`]).
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 use uuid::{Builder, Uuid};
 
 use crate::contracts::ChildWait;
-use crate::model::error::EngineError;
+use crate::model::error::{EngineError, ValidationKind};
 use crate::model::ids::{EdgeId, ExecutionId, FlowId, TimestampMs};
 use crate::model::partition::{PartitionConfig, flow_partition};
-use crate::model::state::{AttemptOutcome, AttemptState, LeaseCause};
+use crate::model::state::{AttemptOutcome, AttemptState, EligibilityState, LeaseCause};
 use crate::plan::facts::{Facts, Row};
 use crate::plan::{Guard, Held, Lookup, Mutation, OnConflict, Predicate};
 use crate::rules::changes::Changes;
@@ -25,6 +28,7 @@ use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::execution::change;
 use crate::rules::execution::read::text;
 use crate::rules::fence::{Fence, OpenLease};
+use crate::rules::flow::cycle::{Found, Search};
 use crate::rules::flow::hop::edge_unchanged;
 use crate::rules::flow::key::{EDGE, FLOW, FlowKey, held_edge, held_flow, partition_mismatch};
 use crate::rules::input;
@@ -43,6 +47,9 @@ const CHILD: &str = "child";
 
 /// The member of an edge's record that says when it is satisfied, and its word for "by any end".
 const BY_ANY_END: (&str, &str) = ("satisfaction_condition", "ended");
+
+/// The member of the open bag of an execution that names the flow with the edge of its wait.
+const WAITS_IN: &str = "waits_in_flow";
 
 /// The ids that are tried for a flow on a given partition. Few of 32,768 partitions need as many.
 const TRIES: u32 = 1 << 20;
@@ -88,7 +95,11 @@ impl AwaitChild {
     }
 
     fn lookups(&self) -> [Lookup; 3] {
-        let columns = vec![exec_core::lifecycle_phase.column(), exec_core::flow_id.column()];
+        let columns = vec![
+            exec_core::lifecycle_phase.column(),
+            exec_core::eligibility_state.column(),
+            exec_core::flow_id.column(),
+        ];
         let child = Lookup { row: CHILD.into(), ..execution_row(&self.child, columns) };
 
         let (partition, flow) = (exec_core::partition_key.of(CHILD), exec_core::flow_id.of(CHILD));
@@ -109,21 +120,44 @@ impl AwaitChild {
         [child, of_child, waits]
     }
 
+    /// The search for a cycle through the wait. There is none for a child that waits for nothing,
+    /// nor where nothing waits for the parent, which then belongs to no flow.
+    fn search(&self, facts: &Facts, child: &Row) -> Result<Option<Search>, EngineError> {
+        if !blocked().accepts(child, &Held::default()) {
+            return Ok(None);
+        }
+        let own = facts.row(CORE).map(|core| core.read(exec_core::flow_id)).transpose()?;
+        let key = &self.fence.key;
+        Ok(own.flatten().map(|uuid| {
+            let flow = FlowKey { partition: key.partition, uuid };
+            Search { flow, waits: key.uuid, sought: self.child.uuid }
+        }))
+    }
+
     /// The changes of the edge, and the rows that all changes hold. An edge of an earlier wait for
     /// the same execution, which was replayed since or had not ended, waits again.
     fn edge(
         &self,
         flow: FlowKey,
+        child: &Row,
         stored: Option<&Row>,
         at: TimestampMs,
     ) -> Result<Changes, EngineError> {
         let awaited = unfinished().and(exec_core::flow_id.equals(Some(flow.uuid)));
+        // A child that begins to wait may wait for the parent.
+        let blocked = blocked().accepts(child, &Held::default());
+        let awaited = if blocked { awaited } else { awaited.and(not_blocked()) };
         let awaited = Guard::new(CHILD, exec_core::REF, self.child.core(), awaited);
         if let Some(stored) = stored {
             let guard = Guard::new(EDGE, edge::REF, flow.edge(&self.edge), edge_unchanged(stored)?);
             let set = vec![edge::upstream_outcome.clear(), edge::version.grow(1)];
-            let again = Mutation::update(edge::REF, held_edge(), set);
-            return Ok(Changes::of([again]).holding([awaited, guard]));
+            return Ok(Changes::of([
+                // A search for a cycle that has seen the flow without the wait is void.
+                Mutation::update(flow_core::REF, held_flow(), vec![flow_core::version.grow(1)]),
+                Mutation::update(edge::REF, held_edge(), set),
+            ])
+            .holding_first([flow.guard(Predicate::Always)])
+            .holding([awaited, guard]));
         }
 
         let mut row = flow.edge(&self.edge);
@@ -187,16 +221,45 @@ impl Decision for AwaitChild {
         let flow = FlowKey { partition: self.child.partition, uuid };
         let parked = Status::waiting_for_dependencies(AttemptState::AttemptInterrupted);
 
-        let changes = self.edge(flow, facts.row(EDGE), at)?;
+        let unchanged =
+            match self.search(facts, child)?.map(|search| search.of(facts)).transpose()? {
+                Some(Found::More(queries)) => return Ok(Verdict::AlsoRead(queries)),
+                Some(Found::Nothing(guards)) => guards,
+                None => Vec::new(),
+            };
+
+        let changes = self.edge(flow, child, facts.row(EDGE), at)?;
         let changes = changes
+            .holding(unchanged)
             .and([
-                change::enters(parked, at).update(),
+                change::enters(parked, at).noting(json!({ WAITS_IN: uuid })).update(),
                 change::attempt(lease_ended(AttemptOutcome::WaitingChildren)),
                 outbox::lease_ended(LeaseCause::WaitingChildren, at),
             ])
             .giving_back_permits();
         Verdict::change(changes, Awaited::Answered(ChildWait::Waiting))
     }
+}
+
+/// The flow with the edge of the latest wait, as the execution's open bag names it.
+///
+/// # Errors
+/// `Validation(Corruption)` for another text than an id.
+pub fn waits_in(raw: &Json) -> Result<Option<Uuid>, EngineError> {
+    let corrupt = |_| EngineError::Validation {
+        kind: ValidationKind::Corruption,
+        detail: format!("ff_exec_core.raw_fields: {WAITS_IN} is not an id"),
+    };
+    text(raw, WAITS_IN).map(|uuid| Uuid::parse_str(&uuid).map_err(corrupt)).transpose()
+}
+
+/// An execution that waits for others.
+fn blocked() -> Predicate {
+    exec_core::eligibility_state.is(EligibilityState::BlockedByDependencies)
+}
+
+fn not_blocked() -> Predicate {
+    exec_core::eligibility_state.is_none_of(&[EligibilityState::BlockedByDependencies])
 }
 
 /// Returns true if any end of its upstream satisfies an edge.

@@ -98,11 +98,21 @@ pub fn siblings_of(flow: FlowKey, downstream: Uuid) -> List {
 /// alone, SQLite would walk all edges of the flow along the index by upstream.
 #[must_use]
 pub fn with_upstreams(list: List) -> List {
+    joined(list, edge::upstream_eid)
+}
+
+/// Joins each edge to the execution that waits, as [`with_upstreams`].
+#[must_use]
+pub fn with_downstreams(list: List) -> List {
+    joined(list, edge::downstream_eid)
+}
+
+fn joined(list: List, end: Col<Uuid>) -> List {
     let join = Join {
         table: exec_core::REF,
         on: vec![
             (edge::partition_key.column(), exec_core::partition_key.column()),
-            (edge::upstream_eid.column(), exec_core::execution_id.column()),
+            (end.column(), exec_core::execution_id.column()),
         ],
     };
 

@@ -12,10 +12,12 @@ use crate::clock::now;
 use crate::failure::Failure;
 use crate::ids::{Ids, flow_id};
 use crate::output::Output;
+use crate::submit::traceparent_of_environment;
 use crate::table::{Column, Table};
 use crate::view::FlowSubmittedView;
 use crate::words::count;
 use flowfabric_sql::flow::{FlowSpec, Submitted, submit_with};
+use flowfabric_sql::telemetry::Traceparent;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -29,6 +31,10 @@ pub(crate) struct Arguments {
     /// else.
     #[arg(long, value_name = "FLOW", value_parser = flow_id)]
     flow_id: Option<FlowId>,
+    /// The trace that nodes without the tag "traceparent" continue: a W3C traceparent. By default
+    /// that of TRACEPARENT in the environment, unless it is malformed.
+    #[arg(long, value_name = "TRACEPARENT")]
+    traceparent: Option<Traceparent>,
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
@@ -37,6 +43,10 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     let spec = spec.map_err(|error| Failure::usage(format!("{name}: {error}")))?;
     let flow_id = arguments.flow_id.or_else(|| spec.flow_id().cloned()).unwrap_or_default();
     let spec = spec.with_flow_id(flow_id.clone());
+    let spec = match arguments.traceparent.or_else(traceparent_of_environment) {
+        Some(traceparent) => spec.traceparent(traceparent),
+        None => spec,
+    };
 
     let engine = global.open_or_create().await?;
     let output = global.output();

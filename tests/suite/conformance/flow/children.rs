@@ -13,6 +13,8 @@ const PARKED: &str = "runnable unowned blocked_by_dependencies waiting_children 
                       waiting_for_children";
 const RELEASED: &str =
     "runnable unowned eligible_now waiting attempt_interrupted waiting_for_worker";
+/// The refusal of a wait that would never end.
+const CYCLE: &str = "conflict: CycleDetected";
 
 impl Bench {
     /// An execution with a lane of its own.
@@ -29,6 +31,16 @@ impl Bench {
         let waits = self.backend.wait_for_child(&handle, child).await.unwrap();
         assert_eq!(waits, ChildWait::Waiting);
         parent
+    }
+
+    /// The executions that this one waits for, as its explanation names them.
+    async fn unmet(&self, id: &ExecutionId) -> Vec<ExecutionId> {
+        let args = ExplainExecutionArgs::new(id.clone());
+        let reasons = self.backend.explain_execution(args).await.unwrap().reasons;
+        let Some(NotRunning::WaitingForDependencies { unmet, .. }) = reasons.first() else {
+            panic!("{reasons:?}");
+        };
+        unmet.iter().map(|one| one.execution_id.clone()).collect()
     }
 }
 
@@ -77,24 +89,14 @@ conformance! {
         let stored = bench.backend.describe_flow(&flow).await.unwrap().unwrap();
         assert_eq!((stored.flow_kind.as_str(), stored.graph_revision), ("children", 3));
 
-        let args = ExplainExecutionArgs::new(parent.clone());
-        let reasons = bench.backend.explain_execution(args).await.unwrap().reasons;
-        let Some(NotRunning::WaitingForDependencies { unmet, .. }) = reasons.first() else {
-            panic!("{reasons:?}");
-        };
-        assert_eq!(unmet.iter().map(|one| &one.execution_id).collect::<Vec<_>>(), [&child]);
+        assert_eq!(bench.unmet(&parent).await, [child.clone()]);
 
         // A second child is one more member; the first one's end does not end the flow.
         bench.end_and_dispatch(&child, End::Failed).await;
         let handle = bench.take(&parent).await;
         let other = bench.solo().await;
         bench.backend.wait_for_child(&handle, &other).await.unwrap();
-        let args = ExplainExecutionArgs::new(parent.clone());
-        let reasons = bench.backend.explain_execution(args).await.unwrap().reasons;
-        let Some(NotRunning::WaitingForDependencies { unmet, .. }) = reasons.first() else {
-            panic!("{reasons:?}");
-        };
-        assert_eq!(unmet.iter().map(|one| &one.execution_id).collect::<Vec<_>>(), [&other]);
+        assert_eq!(bench.unmet(&parent).await, [other.clone()]);
         assert_eq!(bench.flow_row(&flow).await.text("public_flow_state"), "open");
         bench.end_and_dispatch(&other, End::Success).await;
         bench.end_and_dispatch(&parent, End::Success).await;
@@ -112,6 +114,7 @@ conformance! {
         let child = member_of(&flow.id);
         bench.backend.create_execution(bench.member_args(&child)).await.unwrap();
         bench.backend.wait_for_child(&handle, &child).await.unwrap();
+        assert_eq!(bench.unmet(parent).await, [child.clone()]);
         bench.end_and_dispatch(&child, End::Failed).await;
         assert_eq!(bench.core(parent).await.states(), RELEASED);
 
@@ -253,6 +256,54 @@ conformance! {
         bench.clock.advance(AGE);
         let report = bench.pass_of(old()).await;
         assert_eq!((report.executions, report.flows), (2, 1));
+    }
+
+    async fn a_wait_that_closes_a_cycle_is_refused(bench) {
+        for length in [2, 3, 5] {
+            let mut ring = Vec::new();
+            for _ in 0..length {
+                let id = bench.solo().await;
+                let handle = bench.take(&id).await;
+                ring.push((id, handle));
+            }
+            for pair in ring.windows(2) {
+                bench.backend.wait_for_child(&pair[0].1, &pair[1].0).await.unwrap();
+            }
+
+            let (first, (last, handle)) = (&ring[0].0, &ring[length - 1]);
+            let before = bench.core(last).await;
+            assert_refused(bench.backend.wait_for_child(handle, first).await, CYCLE);
+            assert!(bench.core(last).await == before, "a refusal changes nothing");
+            assert_refused(bench.backend.wait_for_child(handle, &ring[length - 2].0).await, CYCLE);
+
+            // A wait that is over is none.
+            bench.backend.complete(handle, None).await.unwrap();
+            bench.settle().await;
+            let (waits, _) = &ring[length - 2];
+            let handle = bench.take(waits).await;
+            bench.replay(last).await;
+            let last_handle = bench.take(last).await;
+            bench.backend.wait_for_child(&last_handle, waits).await.unwrap();
+            assert_refused(bench.backend.wait_for_child(&handle, last).await, CYCLE);
+        }
+    }
+
+    async fn a_wait_that_closes_a_cycle_with_a_dependency_is_refused(bench) {
+        let flow = bench.flow(3).await;
+        bench.connect(&flow, &[(0, 1), (1, 2)]).await;
+        let [first, _, last] = &flow.members[..] else { panic!() };
+        let handle = bench.take(first).await;
+        assert_refused(bench.backend.wait_for_child(&handle, last).await, CYCLE);
+
+        // Through an execution outside the flow, too.
+        let outside = member_of(&flow.id);
+        bench.backend.create_execution(bench.member_args(&outside)).await.unwrap();
+        let outside_handle = bench.take(&outside).await;
+        bench.backend.wait_for_child(&handle, &outside).await.unwrap();
+        assert_refused(bench.backend.wait_for_child(&outside_handle, last).await, CYCLE);
+        bench.backend.complete(&outside_handle, None).await.unwrap();
+        bench.settle().await;
+        assert_eq!(bench.core(first).await.states(), RELEASED);
     }
 
     async fn what_cannot_be_waited_for_is_refused(bench) {

@@ -1,5 +1,7 @@
 //! The execution's own state: ended, running, suspended, waiting for a time or for others, blocked.
 
+use uuid::Uuid;
+
 use super::Case;
 use crate::contracts::{
     AwaitedWaitpoint, EXPLANATION_LISTS_MAX, ListPendingWaitpointsArgs, NotRunning, Scan,
@@ -14,7 +16,7 @@ use crate::plan::facts::Row;
 use crate::plan::{Expr, Held, List};
 use crate::rules::execution::claim::due;
 use crate::rules::execution::read::text;
-use crate::rules::flow::await_child::is_satisfied_by_any_end;
+use crate::rules::flow::await_child::{is_satisfied_by_any_end, waits_in};
 use crate::rules::flow::edges::{edges, with_upstreams};
 use crate::rules::flow::key::FlowKey;
 use crate::rules::key::{ATTEMPT, ExecutionKey};
@@ -29,12 +31,12 @@ use crate::schema::suspension::{suspension_current, waitpoint_pending};
 const APPLIED: &str = "applied";
 
 pub(super) fn asks(case: &Case<'_>) -> Result<Vec<List>, EngineError> {
-    let list = match case.core.read(exec_core::lifecycle_phase)? {
-        LifecyclePhase::Suspended => Some(open_waitpoints(case)?),
+    let lists = match case.core.read(exec_core::lifecycle_phase)? {
+        LifecyclePhase::Suspended => vec![open_waitpoints(case)?],
         LifecyclePhase::Submitted | LifecyclePhase::Runnable => unmet_dependencies(case)?,
-        LifecyclePhase::Active | LifecyclePhase::Terminal | LifecyclePhase::Cancelled => None,
+        LifecyclePhase::Active | LifecyclePhase::Terminal | LifecyclePhase::Cancelled => Vec::new(),
     };
-    Ok(list.into_iter().collect())
+    Ok(lists)
 }
 
 pub(super) fn finds(case: &Case<'_>) -> Result<Vec<NotRunning>, EngineError> {
@@ -126,8 +128,8 @@ fn waiting(case: &Case<'_>) -> Result<Vec<NotRunning>, EngineError> {
 }
 
 fn dependencies(case: &Case<'_>, flow_id: Option<FlowId>) -> Result<Vec<NotRunning>, EngineError> {
-    let list = unmet_dependencies(case)?;
-    let rows = list.and_then(|list| case.facts.list(&list)).unwrap_or_default();
+    let lists = unmet_dependencies(case)?;
+    let rows = lists.iter().flat_map(|list| case.facts.list(list).unwrap_or_default());
 
     let (mut unmet, mut dispatched_late) = (Vec::new(), None);
     for row in rows {
@@ -147,14 +149,23 @@ fn dependencies(case: &Case<'_>, flow_id: Option<FlowId>) -> Result<Vec<NotRunni
     Ok(std::iter::once(waits).chain(scan).collect())
 }
 
-/// The edges into the execution with an upstream that has not ended well; none outside flows.
-fn unmet_dependencies(case: &Case<'_>) -> Result<Option<List>, EngineError> {
+/// The edges into the execution with an upstream that has not ended well: those of its own flow,
+/// and that of a wait for an execution of another flow.
+fn unmet_dependencies(case: &Case<'_>) -> Result<Vec<List>, EngineError> {
     let eligibility = case.core.read(exec_core::eligibility_state)?;
-    let flow = case.core.read(exec_core::flow_id)?;
-    let Some(uuid) = flow.filter(|_| eligibility == EligibilityState::BlockedByDependencies) else {
-        return Ok(None);
-    };
+    if eligibility != EligibilityState::BlockedByDependencies {
+        return Ok(Vec::new());
+    }
 
+    let own = case.core.read(exec_core::flow_id)?;
+    let other = waits_in(&case.core.read(exec_core::raw_fields)?)?.filter(|it| Some(*it) != own);
+    let flows = [(own, "unmet dependencies"), (other, "unmet dependencies of another flow")];
+    let lists = flows.into_iter().filter_map(|(flow, name)| Some(unmet_in(case, flow?, name)));
+    Ok(lists.collect())
+}
+
+/// The edges of that flow into the execution with an upstream that has not ended well.
+fn unmet_in(case: &Case<'_>, uuid: Uuid, name: &'static str) -> List {
     let outcome = edge::upstream_outcome;
     let unmet = outcome.is_null().or(outcome.holds_another_than(CompletionKind::Success));
     let columns = vec![
@@ -168,8 +179,8 @@ fn unmet_dependencies(case: &Case<'_>) -> Result<Option<List>, EngineError> {
 
     let flow = FlowKey { partition: case.key.partition, uuid };
     let into = edge::downstream_eid.equals(case.key.uuid).and(unmet);
-    let list = edges("unmet dependencies", flow, into, edge::upstream_eid, columns);
-    Ok(Some(List { limit: most_listed(), ..with_upstreams(list) }))
+    let list = edges(name, flow, into, edge::upstream_eid, columns);
+    List { limit: most_listed(), ..with_upstreams(list) }
 }
 
 fn dependency(case: &Case<'_>, row: &Row) -> Result<UnmetDependency, EngineError> {
