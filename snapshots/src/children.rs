@@ -79,6 +79,10 @@ impl Scene {
         self.sample("wait_for_child", "that two wait for, of one that waits", async |b| {
             b.wait_for_child(&last_held, blocked).await
         });
+        let Some((_, alone)) = self.held(None) else { return };
+        self.sample("wait_for_child", "of no flow, of one that waits", async |b| {
+            b.wait_for_child(&alone, blocked).await
+        });
         self.sample("explain_execution", "waits for a child of another flow", async |b| {
             b.explain_execution(ExplainExecutionArgs::new(last)).await
         });

@@ -306,6 +306,36 @@ conformance! {
         assert_eq!(bench.core(first).await.states(), RELEASED);
     }
 
+    async fn of_racing_waits_that_close_a_cycle_one_is_refused(bench) {
+        for length in [2, 3] {
+            for round in 0..12 {
+                let mut ring = Vec::new();
+                for _ in 0..length {
+                    let id = bench.solo().await;
+                    let handle = bench.take(&id).await;
+                    ring.push((id, handle));
+                }
+                let mut waits = tokio::task::JoinSet::new();
+                for (place, (_, handle)) in ring.iter().enumerate() {
+                    let next = ring[(place + 1) % length].0.clone();
+                    let (bench, handle) = (std::sync::Arc::clone(&bench), handle.clone());
+                    waits.spawn(async move { bench.backend.wait_for_child(&handle, &next).await });
+                }
+                let mut refused = 0;
+                for wait in waits.join_all().await {
+                    match wait {
+                        Ok(wait) => assert_eq!(wait, ChildWait::Waiting),
+                        Err(error) => {
+                            assert_eq!(error.to_string(), CYCLE);
+                            refused += 1;
+                        }
+                    }
+                }
+                assert_eq!(refused, 1, "{length} executions, round {round}");
+            }
+        }
+    }
+
     async fn what_cannot_be_waited_for_is_refused(bench) {
         let parent = bench.solo().await;
         let handle = bench.take(&parent).await;
