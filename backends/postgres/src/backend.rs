@@ -69,7 +69,8 @@ impl PostgresBackend {
     /// migrations.
     ///
     /// # Errors
-    /// `Transport` when the URL cannot be read, or the database not be reached or only on a standby.
+    /// `Transport` when the URL cannot be read, or the database not be reached, or only on a
+    /// standby.
     pub async fn open(mut options: PostgresOptions) -> Result<Arc<Self>, EngineError> {
         let (pool, place) = options.open_pool().await?;
         let backend = Self::over(pool, options);

@@ -4,6 +4,7 @@
 //! The texts are written for sessions with [`MariaDb::SESSION`].
 
 mod builder;
+mod cluster;
 
 use ff_core::plan::Name;
 use ff_core::plan::value::ColumnType;
@@ -51,22 +52,6 @@ impl MariaDb {
          innodb_lock_wait_timeout = 2, time_zone = '+00:00'; \
          SET NAMES utf8mb4 COLLATE utf8mb4_nopad_bin; \
          SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
-
-    /// Has a row if the server is a node of a Galera cluster. A node that is cut off answers, too.
-    pub const IS_CLUSTERED: &'static str = "SHOW VARIABLES WHERE Variable_name = 'wsrep_on' \
-         AND Value = 'ON'";
-
-    /// What sessions that read on a node set besides: a read waits until the node has applied what
-    /// the cluster had committed when it began.
-    pub const CLUSTERED_READS: &'static str = "SET SESSION wsrep_sync_wait = 1";
-
-    /// What a transaction on a node does first, besides. The lock on the only row of the table is
-    /// unknown to other nodes, which certify changes only. So every transaction changes the row,
-    /// and changes it back: of two that meet, one is refused. An update that changes nothing would
-    /// leave no trace.
-    pub const CLUSTERED_TURN: &'static str = "\
-         UPDATE ff_partition_config SET num_quota_partitions = -num_quota_partitions; \
-         UPDATE ff_partition_config SET num_quota_partitions = -num_quota_partitions";
 }
 
 impl Dialect for MariaDb {
