@@ -1,6 +1,7 @@
 //! Schedules: the ticks of an expression around every change of a clock, and what a schedule does
 //! about ticks that it missed.
 
+use std::collections::BTreeMap;
 use std::env;
 
 use ff_core::contracts::{

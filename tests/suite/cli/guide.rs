@@ -7,12 +7,13 @@ use std::process::{Command, Stdio};
 use super::{Place, binary};
 
 /// The pages whose shell blocks run.
-pub(crate) const PAGES: [&str; 10] = [
+pub(crate) const PAGES: [&str; 11] = [
     "commands.md",
     "deployment.md",
     "doctor.md",
     "fairness.md",
     "limits.md",
+    "moving.md",
     "schedules.md",
     "security.md",
     "telemetry.md",
