@@ -9,6 +9,7 @@ use flowfabric_sql::core::contracts::{
     DeliverApprovalSignalArgs, ResumeCondition, ResumePolicy, SignalMatcher, SuspendArgs,
     SuspensionReasonCode, WaitpointBinding,
 };
+use flowfabric_sql::core::engine_error::StoreClass;
 use flowfabric_sql::core::handle_codec;
 use flowfabric_sql::core::types::{LeaseEpoch, SuspensionId, WaitpointId};
 use flowfabric_sql::{
@@ -29,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// True if the same call may be repeated: nothing is known of its outcome, or nothing happened.
 fn may_pass(error: &EngineError) -> bool {
-    error.store_class().is_some_and(|class| class.may_pass())
+    error.store_class().is_some_and(StoreClass::may_pass)
         || matches!(
             error,
             EngineError::ResourceExhausted { .. }

@@ -119,8 +119,8 @@ impl Around {
         for (at, local) in &shown {
             by_local.entry(*local).or_default().push(*at);
         }
-        // The library itself is not asked for doubled times: it answers by the rule of the zone even
-        // where the clock did not follow it, as in America/Godthab in October 2023.
+        // The library is not asked for doubled times: it answers by the rule of the zone even where
+        // the clock did not follow it, as in America/Godthab in October 2023.
         let moments = shown.iter().map(|(at, local)| {
             let of_two = match by_local[local].as_slice() {
                 [first, _] => Some(first == at),
