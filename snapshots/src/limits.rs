@@ -24,43 +24,6 @@ fn keyed() -> ExecutionPolicy {
     ExecutionPolicy { limit_keys: vec![KEY.into()], ..ExecutionPolicy::default() }
 }
 
-/// What the limit of the key bounds: claims take permits, cells of a rate, or both.
-#[derive(Clone, Copy)]
-enum Bounds {
-    Both,
-    AtOnce,
-    Rate,
-}
-
-impl Bounds {
-    const ALL: [Self; 3] = [Self::Both, Self::AtOnce, Self::Rate];
-
-    fn case(self) -> &'static str {
-        match self {
-            Self::Both => "with a key of a limit",
-            Self::AtOnce => "with a key of a limit at once",
-            Self::Rate => "with a key of a rate",
-        }
-    }
-
-    fn lapsed(self) -> &'static str {
-        match self {
-            Self::Both => "lapsed, with a key of a limit",
-            Self::AtOnce => "lapsed, with a key of a limit at once",
-            Self::Rate => "lapsed, with a key of a rate",
-        }
-    }
-
-    fn args(self) -> SetLimitArgs {
-        let (limit, rate) = (SetLimitArgs::new(KEY, "operator"), RateLimit::new(10, 1_000));
-        match self {
-            Self::Both => limit.with_running(9).with_rate(rate),
-            Self::AtOnce => limit.with_running(9),
-            Self::Rate => limit.with_rate(rate),
-        }
-    }
-}
-
 impl Scene {
     pub(super) fn limits(&mut self) {
         self.submit(|args| args.policy = Some(keyed()));
@@ -68,7 +31,8 @@ impl Scene {
             b.claim(&lane(), &capabilities(), worker()).await
         });
 
-        let limit = Bounds::Both.args();
+        let limit =
+            SetLimitArgs::new(KEY, "operator").with_running(9).with_rate(RateLimit::new(10, 1_000));
         self.sample("set_limit", "both bounds", async |b| b.set_limit(limit).await);
         let mut args = self.args();
         args.policy = Some(keyed());
@@ -93,8 +57,8 @@ impl Scene {
             self.sample("delay", "with a permit", async |b| b.delay(&handle, later).await);
         }
         self.ended_with_a_permit();
-        self.resumed_with_a_key(Bounds::Both);
-        self.lapsed_with_a_key(Bounds::Both);
+        self.resumed_with_a_key();
+        self.lapsed_with_a_key();
         self.pass(10_000);
         self.sample("scan", "limit cell expiry", async |b| {
             b.scan(Scan::LimitCellExpiry, 100).await
@@ -102,21 +66,6 @@ impl Scene {
         self.sample("remove_limit", "one", async |b| b.remove_limit(KEY).await);
         self.sample("remove_limit", "none", async |b| b.remove_limit(KEY).await);
         self.claimed_among_others();
-        self.claimed_within_one_bound();
-    }
-
-    /// The claims that take permits alone, or cells alone.
-    fn claimed_within_one_bound(&mut self) {
-        for bounds in [Bounds::AtOnce, Bounds::Rate] {
-            let _ = now(self.backend.set_limit(bounds.args()));
-            self.submit(|args| args.policy = Some(keyed()));
-            self.sample("claim", bounds.case(), async |b| {
-                b.claim(&lane(), &capabilities(), worker()).await
-            });
-            self.resumed_with_a_key(bounds);
-            self.lapsed_with_a_key(bounds);
-            self.pass(10_000);
-        }
     }
 
     /// Claims by a worker without capabilities, and behind more executions that it cannot take than
@@ -179,8 +128,7 @@ impl Scene {
     }
 
     /// Executions that were suspended: their claims take permits again.
-    fn resumed_with_a_key(&mut self, bounds: Bounds) {
-        let case = bounds.case();
+    fn resumed_with_a_key(&mut self) {
         self.seed_key();
         for by_grant in [false, true] {
             let Some((id, handle)) = self.held(Some(keyed())) else { return };
@@ -192,7 +140,7 @@ impl Scene {
 
             if by_grant {
                 let token = self.token(&id);
-                self.sample("claim_from_resume_grant", case, async |b| {
+                self.sample("claim_from_resume_grant", "with a key of a limit", async |b| {
                     b.claim_from_resume_grant(token).await
                 });
                 continue;
@@ -208,39 +156,28 @@ impl Scene {
                 remaining_attempt_timeout_ms: None,
                 now: self.at(),
             };
-            self.sample("claim_resumed_execution", case, async |b| {
+            self.sample("claim_resumed_execution", "with a key of a limit", async |b| {
                 b.claim_resumed_execution(args).await
             });
         }
     }
 
-    fn lapsed_with_a_key(&mut self, bounds: Bounds) {
+    fn lapsed_with_a_key(&mut self) {
         let Some((id, _)) = self.held(Some(keyed())) else { return };
         self.pass(60_000);
         let token = self.token(&id);
-        self.sample("claim_from_resume_grant", bounds.lapsed(), async |b| {
+        self.sample("claim_from_resume_grant", "lapsed, with a key of a limit", async |b| {
             b.claim_from_resume_grant(token).await
         });
     }
 
     /// Grants of executions with keys: redeeming them takes permits.
     pub(super) fn limited_grants(&mut self) {
-        for bounds in Bounds::ALL {
-            let _ = now(self.backend.set_limit(bounds.args()));
-            self.redeemed_with_a_key(bounds.case());
-        }
-
-        self.submit(|args| args.policy = Some(keyed()));
-        let (pool, instance) = (WorkerId::new("renderer"), WorkerInstanceId::new("renderer-1"));
-        let offered = capabilities().tokens.into_iter().collect();
-        let args = ClaimForWorkerArgs::new(lane(), pool, instance, offered, 1_000);
-        let case = Bounds::Both.case();
-        self.sample("claim_for_worker", case, async |b| b.claim_for_worker(args).await);
-    }
-
-    fn redeemed_with_a_key(&mut self, case: &'static str) {
+        let limit = SetLimitArgs::new(KEY, "operator").with_running(9);
+        let _ = now(self.backend.set_limit(limit.with_rate(RateLimit::new(10, 1_000))));
+        let (case, offered) = ("with a key of a limit", capabilities().tokens);
         let (id, at) = (self.submit(|args| args.policy = Some(keyed())), self.at());
-        let issued = grant(&id, &capabilities().tokens, at);
+        let issued = grant(&id, &offered, at);
         self.sample("issue_claim_grant", case, async |b| b.issue_claim_grant(issued).await);
         let args = redemption(&id, at);
         self.sample("claim_execution", case, async |b| b.claim_execution(args).await);
@@ -250,6 +187,12 @@ impl Scene {
         self.sample("issue_reclaim_grant", case, async |b| b.issue_reclaim_grant(args).await);
         let args = reclaim(&id, None);
         self.sample("reclaim_execution", case, async |b| b.reclaim_execution(args).await);
+
+        self.submit(|args| args.policy = Some(keyed()));
+        let (pool, instance) = (WorkerId::new("renderer"), WorkerInstanceId::new("renderer-1"));
+        let offered = offered.into_iter().collect();
+        let args = ClaimForWorkerArgs::new(lane(), pool, instance, offered, 1_000);
+        self.sample("claim_for_worker", case, async |b| b.claim_for_worker(args).await);
     }
 
     fn token(&self, id: &ExecutionId) -> ResumeToken {

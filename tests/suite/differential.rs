@@ -113,7 +113,7 @@ const OUTCOMES: [(&str, &str); 41] = [
     ("replayed", "Replayed"),
     ("trimmed", "1 trimmed"),
     ("trimmed by a pass", "1 passed"),
-    ("held back by a subscriber", "by ledger"),
+    ("held back by a subscriber", "by the subscriber"),
     ("back from an archive", "1 back"),
     ("a lane closed", "LaneClosed"),
     ("a worker anew", "Refreshed"),

@@ -5,17 +5,22 @@ use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ff_backend_postgres::migrate::SchemaName;
 use ff_backend_postgres::{PostgresBackend, PostgresOptions};
 use ff_backend_sqlite::SqliteBackend;
 use ff_core::engine_backend::EngineBackend;
+use sqlx::{Connection as _, PgConnection};
 
 use crate::backends::{self, Bench, postgres_url};
 use crate::plain::PlainSql;
 
 /// The variable that names the database: `sqlite:PATH` or `postgres:SCHEMA`.
 const PLACE: &str = "FF_VICTIM_PLACE";
+
+/// The time between two looks at the sessions of a killed process.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The database of such a process.
 pub(crate) enum Place {
@@ -53,7 +58,35 @@ impl Place {
         let mut command = Command::new(env::current_exe().unwrap());
         command.args([test, "--exact", "--ignored", "--nocapture", "--test-threads", "1"]);
         command.env(PLACE, place);
+        if let Some(name) = self.session_name() {
+            command.env("PGAPPNAME", name);
+        }
         command
+    }
+
+    /// The name of the sessions of the process, on Postgres.
+    fn session_name(&self) -> Option<String> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Postgres(schema) => Some(format!("victim-{}", schema.as_str())),
+        }
+    }
+
+    /// Waits until nothing that a killed process has sent can be applied any more: a server may
+    /// still run its last statements.
+    pub(crate) async fn until_its_sessions_end(&self) {
+        let Some(name) = self.session_name() else { return };
+        let mut connection = PgConnection::connect(&postgres_url()).await.unwrap();
+        let open = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1";
+        while 0 < sqlx::query_scalar::<_, i64>(open)
+            .bind(&name)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap()
+        {
+            tokio::time::sleep(PAUSE).await;
+        }
+        connection.close().await.unwrap();
     }
 
     /// The engine, on a clock that stands still.

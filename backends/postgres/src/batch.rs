@@ -4,7 +4,7 @@
 //! wait longer leaves the batch and its queue: it is sent alone and delays no other plan.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ff_core::EngineError;
 use ff_core::engine::{Commit, Random, Topics};
@@ -53,18 +53,24 @@ impl BatchTask {
         let mut session = Session::new(inner.connections.clone());
         let mut turns = 0;
         loop {
+            let begun = Instant::now();
             // Before taking a batch: plans that arrive while the pool is busy join it.
             let connected = session.connection().await.map(|_| ());
+            if let Err(error) = connected {
+                // Those that arrived later wait for a connection as long as these did.
+                self.sender.fail(self.sender.queue.waiting_since(begun), &error);
+                self.finished = self.sender.queue.ends_if_empty();
+                if self.finished {
+                    return;
+                }
+                continue;
+            }
+
             let Some(batch) = self.sender.queue.next_batch(inner.limits) else {
                 self.finished = true;
                 return;
             };
-
-            match connected {
-                Ok(()) => self.apply(&mut session, batch).await,
-                Err(error) => self.sender.fail(batch, &error),
-            }
-
+            self.apply(&mut session, batch).await;
             turns += 1;
             if turns % TURNS_PER_CONNECTION == 0 {
                 session.release();

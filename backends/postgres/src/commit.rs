@@ -9,7 +9,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ff_codegen::ByShape;
 use ff_core::EngineError;
@@ -85,6 +85,7 @@ pub(crate) struct Waiting {
     pub(crate) bindings: Bindings,
     pub(crate) size: usize,
     pub(crate) held_row: HeldRow,
+    since: Instant,
     rows: PlanRows,
     answer: oneshot::Sender<Result<Commit, EngineError>>,
 }
@@ -134,9 +135,9 @@ impl Committer {
         }
         queue.statement.check((&bindings, size))?;
 
-        let (answer, mut answered) = oneshot::channel();
+        let (since, (answer, mut answered)) = (Instant::now(), oneshot::channel());
         let rows = queue.statement.row_keys.of_plan(&bindings);
-        self.submit(&queue, Waiting { bindings, size, held_row, rows, answer });
+        self.submit(&queue, Waiting { bindings, size, held_row, since, rows, answer });
 
         let outcome = match tokio::time::timeout(PATIENCE, &mut answered).await {
             Ok(outcome) => outcome,
@@ -211,6 +212,25 @@ impl ShapeQueue {
     fn lock(&self) -> MutexGuard<'_, QueueState> {
         // No code panics half-way through a change while it holds the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the plans that have waited since then.
+    pub(crate) fn waiting_since(&self, begun: Instant) -> Vec<Waiting> {
+        let mut state = self.lock();
+        let waiting = std::mem::take(&mut state.waiting).into_iter();
+        let (taken, left): (Vec<_>, Vec<_>) = waiting.partition(|plan| plan.since <= begun);
+        state.waiting = left.into();
+        taken
+    }
+
+    /// Ends the caller's task if the queue is empty. Returns true if so.
+    pub(crate) fn ends_if_empty(&self) -> bool {
+        let mut state = self.lock();
+        let ends = state.waiting.is_empty();
+        if ends {
+            state.in_flight -= 1;
+        }
+        ends
     }
 
     /// Takes plans that may share a statement, in locking order. `None` if the queue is empty,

@@ -151,6 +151,7 @@ mod tests {
             assert!(error.contains(named) && !error.contains("hunter2"), "{url}: {error}");
         }
     }
+
     #[test]
     fn each_server_of_a_list_has_its_own_options() {
         let servers = |url: &str| -> Vec<String> {

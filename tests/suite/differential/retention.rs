@@ -96,7 +96,7 @@ impl Side {
 /// The reason without the number of an event, which is another in each database.
 fn held_back((reason, count): (&HeldBack, &u64)) -> String {
     match reason {
-        HeldBack::Subscriber { name, .. } => format!("{count} by {name}"),
+        HeldBack::Subscriber { name, .. } => format!("{count} by the subscriber {name}"),
         other => format!("{count}: {other}"),
     }
 }

@@ -82,6 +82,7 @@ async fn killed_again_and_again(bench: Bench, place: &Place) {
     for more in KILLED_AFTER {
         before += more;
         run_and_kill(place, before);
+        place.until_its_sessions_end().await;
         revoke(&bench, job.id()).await;
         let recorded = places(&bench, job.id()).await;
         let stored: Vec<_> = recorded.iter().map(|place| i64::from(*place)).collect();

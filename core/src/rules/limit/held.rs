@@ -40,27 +40,8 @@ impl Holdings {
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for a text that cannot be stored.
-    pub fn taken(&self, at: TimestampMs) -> Result<Vec<Mutation>, EngineError> {
-        let permits = (!self.permits.is_empty()).then(|| self.permits_taken(at));
-        let cells = (!self.cells.is_empty()).then(|| self.cells_taken());
-        permits.into_iter().chain(cells).collect()
-    }
-
-    fn permits_taken(&self, at: TimestampMs) -> Result<Mutation, EngineError> {
+    pub fn taken(&self, at: TimestampMs) -> Result<[Mutation; 2], EngineError> {
         let permit = |(key, permit): &(LimitKey, i64)| json!({ "partition": key.partition, "key": key.text, "permit": permit });
-        let permits: Vec<_> = self.permits.iter().map(permit).collect();
-        let row = vec![
-            limit_permit::partition_key.with_expr(partition()),
-            limit_permit::limit_key.with_expr(item_text("key")),
-            limit_permit::permit.with_expr(item_number("permit")),
-            limit_permit::execution_partition.with_expr(exec_core::partition_key.of(CORE)),
-            limit_permit::execution_id.with_expr(exec_core::execution_id.of(CORE)),
-            limit_permit::taken_at_ms.with(at.0),
-        ];
-        Ok(Mutation::insert_each(limit_permit::REF, items(&permits)?, row, OnConflict::Refuse))
-    }
-
-    fn cells_taken(&self) -> Result<Mutation, EngineError> {
         let cell = |cell: &Cell| {
             let Cell { key, rate, number, expires_at } = cell;
             json!({
@@ -68,8 +49,19 @@ impl Holdings {
                 "expires": expires_at.0,
             })
         };
+        let permits: Vec<_> = self.permits.iter().map(permit).collect();
         let cells: Vec<_> = self.cells.iter().map(cell).collect();
-        let row = vec![
+        let partition = || Expr::item(ColumnType::SmallInt, "partition");
+
+        let permit = vec![
+            limit_permit::partition_key.with_expr(partition()),
+            limit_permit::limit_key.with_expr(item_text("key")),
+            limit_permit::permit.with_expr(item_number("permit")),
+            limit_permit::execution_partition.with_expr(exec_core::partition_key.of(CORE)),
+            limit_permit::execution_id.with_expr(exec_core::execution_id.of(CORE)),
+            limit_permit::taken_at_ms.with(at.0),
+        ];
+        let cell = vec![
             limit_cell::partition_key.with_expr(partition()),
             limit_cell::limit_key.with_expr(item_text("key")),
             limit_cell::rate.with_expr(item_text("rate")),
@@ -77,12 +69,11 @@ impl Holdings {
             limit_cell::execution_id.with_expr(exec_core::execution_id.of(CORE)),
             limit_cell::expires_at_ms.with_expr(item_number("expires")),
         ];
-        Ok(Mutation::insert_each(limit_cell::REF, items(&cells)?, row, OnConflict::Refuse))
+        Ok([
+            Mutation::insert_each(limit_permit::REF, items(&permits)?, permit, OnConflict::Refuse),
+            Mutation::insert_each(limit_cell::REF, items(&cells)?, cell, OnConflict::Refuse),
+        ])
     }
-}
-
-fn partition() -> Expr {
-    Expr::item(ColumnType::SmallInt, "partition")
 }
 
 /// The change that gives back every permit of the held execution. Cells stay: what has started
