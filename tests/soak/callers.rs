@@ -9,7 +9,7 @@ use flowfabric_sql::core::contracts::{
     DeliverApprovalSignalArgs, ResumeCondition, ResumePolicy, SignalMatcher, SuspendArgs,
     SuspensionReasonCode, WaitpointBinding,
 };
-use flowfabric_sql::core::engine_error::StoreClass;
+use flowfabric_sql::core::engine_error::{ContentionKind, StoreClass};
 use flowfabric_sql::core::handle_codec;
 use flowfabric_sql::core::types::{LeaseEpoch, SuspensionId, WaitpointId};
 use flowfabric_sql::{
@@ -35,9 +35,7 @@ fn may_pass(error: &EngineError) -> bool {
             error,
             EngineError::ResourceExhausted { .. }
                 | EngineError::Timeout { .. }
-                | EngineError::Contention(
-                    flowfabric_sql::core::engine_error::ContentionKind::RetryExhausted
-                )
+                | EngineError::Contention(ContentionKind::RetryExhausted)
         )
 }
 

@@ -119,3 +119,17 @@ impl Place {
         }
     }
 }
+
+/// Runs a test of processes on a SQLite file.
+pub(crate) async fn on_sqlite(test: impl AsyncFnOnce(&Place)) {
+    let directory = tempfile::tempdir().unwrap();
+    test(&Place::Sqlite(directory.path().join("flow.db"))).await;
+}
+
+/// Runs a test of processes on Postgres. What they leave is sound.
+pub(crate) async fn on_postgres(test: impl AsyncFnOnce(&Place)) {
+    let bench = backends::postgres().await;
+    test(&Place::of(&bench)).await;
+    bench.assert_sound().await;
+    bench.tear_down().await;
+}

@@ -80,6 +80,17 @@ struct QueueState {
     in_flight: usize,
 }
 
+impl QueueState {
+    /// Ends a task if no plan waits. Returns true if so.
+    fn ends_if_empty(&mut self) -> bool {
+        let ends = self.waiting.is_empty();
+        if ends {
+            self.in_flight -= 1;
+        }
+        ends
+    }
+}
+
 /// A plan that has not been sent yet.
 pub(crate) struct Waiting {
     pub(crate) bindings: Bindings,
@@ -225,20 +236,14 @@ impl ShapeQueue {
 
     /// Ends the caller's task if the queue is empty. Returns true if so.
     pub(crate) fn ends_if_empty(&self) -> bool {
-        let mut state = self.lock();
-        let ends = state.waiting.is_empty();
-        if ends {
-            state.in_flight -= 1;
-        }
-        ends
+        self.lock().ends_if_empty()
     }
 
     /// Takes plans that may share a statement, in locking order. `None` if the queue is empty,
     /// which ends the caller's task.
     pub(crate) fn next_batch(&self, limits: Limits) -> Option<Vec<Waiting>> {
         let mut state = self.lock();
-        if state.waiting.is_empty() {
-            state.in_flight -= 1;
+        if state.ends_if_empty() {
             return None;
         }
 

@@ -172,13 +172,16 @@ impl<'a> Reserving<'a> {
     }
 
     /// The claim of whatever it may take but for executions with a full limit.
-    fn listing(&self, offered: &Claim, full: Vec<String>) -> Claim {
+    fn listing(&self, offered: &Claim) -> Claim {
         let claim = match self.room.has_estimates {
             true => offered.clone().with_room(vec![token(ESTIMATES)]),
             false => offered.clone(),
         };
         match self.room.has_limits || self.is_fair(offered) {
-            true => claim.within_limits(full),
+            true => {
+                let full = self.obstacles.refused.keys().map(|key| limit_token(key));
+                claim.within_limits(full.collect())
+            }
             false => claim,
         }
     }
@@ -220,7 +223,7 @@ impl<'a> Reserving<'a> {
     ) -> Result<(Vec<Candidate>, Option<Turned>), EngineError> {
         let (executor, by_turns) = (self.executor, self.is_fair(offered));
         if is_recalled && !self.obstacles.refused.is_empty() {
-            let listing = self.listing(offered, self.full_tokens());
+            let listing = self.listing(offered);
             let listed = list(executor, listing, by_turns, &self.obstacles);
             let freed = self.known.freed(executor, &self.obstacles.refused);
             let (listed, freed) = try_join(listed, freed).await?;
@@ -231,7 +234,7 @@ impl<'a> Reserving<'a> {
             self.obstacles.refused.retain(|key, _| !freed.contains(key));
         }
 
-        let listing = self.listing(offered, self.full_tokens());
+        let listing = self.listing(offered);
         let listed = list(executor, listing, by_turns, &self.obstacles).await?;
         Ok(self.noted(listed))
     }
@@ -242,10 +245,6 @@ impl<'a> Reserving<'a> {
             self.obstacles.behind_others_at.get_or_insert(self.executor.now());
         }
         (listed.candidates, listed.turned)
-    }
-
-    fn full_tokens(&self) -> Vec<String> {
-        self.obstacles.refused.keys().map(|key| limit_token(key)).collect()
     }
 
     fn is_fair(&self, offered: &Claim) -> bool {

@@ -17,6 +17,7 @@ pub mod dispatch;
 pub mod edges;
 pub mod eligibility;
 pub mod end;
+pub mod frontier;
 pub mod hop;
 pub mod key;
 pub mod listing;

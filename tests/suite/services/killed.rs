@@ -10,8 +10,7 @@ use ff_core::engine_backend::EngineBackend;
 use flowfabric_sql::{Client, Context, Failure, Job, Service};
 use serde::{Deserialize, Serialize};
 
-use crate::backends;
-use crate::victims::Place;
+use crate::victims::{Place, on_postgres, on_sqlite};
 
 /// The parents, and the children of each, one after the other.
 const PARENTS: u64 = 4;
@@ -96,14 +95,10 @@ async fn killed_again_and_again(place: &Place) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_parent_is_left_waiting_on_sqlite_however_often_its_process_is_killed() {
-    let directory = tempfile::tempdir().unwrap();
-    killed_again_and_again(&Place::Sqlite(directory.path().join("flow.db"))).await;
+    on_sqlite(killed_again_and_again).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_parent_is_left_waiting_on_postgres_however_often_its_process_is_killed() {
-    let bench = backends::postgres().await;
-    killed_again_and_again(&Place::of(&bench)).await;
-    bench.assert_sound().await;
-    bench.tear_down().await;
+    on_postgres(killed_again_and_again).await;
 }

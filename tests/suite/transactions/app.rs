@@ -13,9 +13,8 @@ use flowfabric_sql::{Client, Completed, Context, Failure, Job, Service, Submitte
 use serde::{Deserialize, Serialize};
 
 use super::Own;
-use crate::backends;
 use crate::plain::PlainSql;
-use crate::victims::{Database, Place};
+use crate::victims::{Database, Place, on_postgres, on_sqlite};
 
 /// The children of an order, one after the other.
 const PARCELS: i64 = 2;
@@ -308,14 +307,10 @@ fn assert_ran_once(log: &str, orders: impl Iterator<Item = i64>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_app_ends_its_work_on_sqlite_however_often_it_is_killed() {
-    let directory = tempfile::tempdir().unwrap();
-    killed_again_and_again(&Place::Sqlite(directory.path().join("flow.db"))).await;
+    on_sqlite(killed_again_and_again).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_app_ends_its_work_on_postgres_however_often_it_is_killed() {
-    let bench = backends::postgres().await;
-    killed_again_and_again(&Place::of(&bench)).await;
-    bench.assert_sound().await;
-    bench.tear_down().await;
+    on_postgres(killed_again_and_again).await;
 }

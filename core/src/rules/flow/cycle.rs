@@ -14,6 +14,7 @@ use crate::model::state::EligibilityState;
 use crate::plan::facts::Facts;
 use crate::plan::{Expr, Guard, List, Query};
 use crate::rules::flow::edges::{edges, with_downstreams};
+use crate::rules::flow::frontier::{self, leads_on_from, refuse_too_wide};
 use crate::rules::flow::key::FlowKey;
 use crate::rules::input;
 use crate::schema::Direction::Ascending;
@@ -28,9 +29,6 @@ const SEARCHED: &str = "flows with waits";
 
 /// The most flows that one search reads.
 const FLOWS: usize = 100;
-
-/// The most edges that one step reads.
-const FRONTIER_EDGES: i64 = 10_000;
 
 /// A search for an execution among those that wait for another one.
 #[derive(Clone, Copy, Debug)]
@@ -70,11 +68,7 @@ impl Search {
             let Some(rows) = pages.next() else {
                 return Ok(Found::More(reads(facts, flow, place, &frontier)));
             };
-            if i64::try_from(rows.len()) == Ok(FRONTIER_EDGES) {
-                return Err(input::invalid(format!(
-                    "graph_too_wide: more than {FRONTIER_EDGES} edges to follow at once"
-                )));
-            }
+            refuse_too_wide(rows)?;
 
             let mut next = BTreeMap::<Uuid, BTreeSet<Uuid>>::new();
             for row in rows {
@@ -130,16 +124,11 @@ fn reads(facts: &Facts, flow: FlowKey, place: usize, waited_for: &BTreeSet<Uuid>
         })
     });
 
-    let from = match waited_for.first() {
-        // A planner without statistics finds the edges of one faster than those of a list.
-        Some(one) if waited_for.len() == 1 => edge::upstream_eid.equals(*one),
-        Some(_) | None => edge::upstream_eid.is_among(waited_for.iter().copied()),
-    };
     let blocked = exec_core::eligibility_state.is(EligibilityState::BlockedByDependencies);
-    let which = from.and(edge::upstream_outcome.is_null()).and(blocked);
+    let which = leads_on_from(waited_for).and(edge::upstream_outcome.is_null()).and(blocked);
     let columns = vec![edge::downstream_eid.column(), exec_core::flow_id.column()];
     let list = edges(WAITERS, flow, which, edge::downstream_eid, columns);
-    let list = List { limit: Expr::int(FRONTIER_EDGES), ..with_downstreams(list) };
+    let list = frontier::step(with_downstreams(list));
     itself.into_iter().chain([Query::List(list)]).collect()
 }
 

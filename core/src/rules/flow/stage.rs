@@ -14,12 +14,13 @@ use crate::model::error::{ConflictKind, ContentionKind, EngineError};
 use crate::model::ids::TimestampMs;
 use crate::model::partition::PartitionConfig;
 use crate::plan::facts::{Facts, Row};
-use crate::plan::{Expr, List, Lookup, Mutation, OnConflict, Query};
+use crate::plan::{List, Lookup, Mutation, OnConflict, Query};
 use crate::rules::changes::Changes;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::flow::edges::edges;
 use crate::rules::flow::end::is_over;
+use crate::rules::flow::frontier::{self, leads_on_from, refuse_too_wide};
 use crate::rules::flow::key::{
     DOWNSTREAM, EDGE, FlowKey, Places, UPSTREAM, held_flow, on_partition_of,
 };
@@ -32,9 +33,6 @@ use crate::schema::flow::{edge, flow_core, unfinished_flow};
 
 /// The name of the list of each step of the search for a cycle.
 const ONWARD: &str = "edges that lead on";
-
-/// The most edges that one step of the search for a cycle reads.
-const FRONTIER_EDGES: i64 = 10_000;
 
 /// Adds an edge; it takes effect once it is applied.
 #[derive(Clone, Debug)]
@@ -104,17 +102,10 @@ impl Stage {
         Ok(())
     }
 
-    /// The edges that lead on from these executions. Mostly there is one, and a planner that knows
-    /// no statistics finds the edges of one faster than those of a list.
+    /// The edges that lead on from these executions.
     fn beyond(flow: FlowKey, frontier: &BTreeSet<Uuid>) -> List {
-        let leads_on = match frontier.first() {
-            Some(one) if frontier.len() == 1 => edge::upstream_eid.equals(*one),
-            Some(_) | None => edge::upstream_eid.is_among(frontier.iter().copied()),
-        };
-
         let columns = vec![edge::downstream_eid.column()];
-        let list = edges(ONWARD, flow, leads_on, edge::downstream_eid, columns);
-        List { limit: Expr::int(FRONTIER_EDGES), ..list }
+        frontier::step(edges(ONWARD, flow, leads_on_from(frontier), edge::downstream_eid, columns))
     }
 
     /// Follows the edges from the downstream, as far as they have been read. Returns the executions
@@ -135,12 +126,7 @@ impl Stage {
                 }
             }
 
-            if i64::try_from(edges.len()) == Ok(FRONTIER_EDGES) {
-                return Err(input::invalid(format!(
-                    "graph_too_wide: more than {FRONTIER_EDGES} edges to follow at once"
-                )));
-            }
-
+            refuse_too_wide(edges)?;
             frontier = next;
         }
         Ok((!frontier.is_empty()).then_some(frontier))

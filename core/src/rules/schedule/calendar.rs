@@ -117,13 +117,12 @@ impl Calendar {
     /// The stretch that a moment is in. A change of the clock belongs to the one that it begins.
     fn stretch(&self, at: Timestamp) -> Option<Stretch> {
         let offset = self.zone.to_offset(at);
-        let begin = self.last_change(at);
         let end = self.zone.following(at).next();
         let end = end.map(|change| (change.timestamp(), change.offset()));
 
         let mut without = Vec::new();
-        if let Some(begin) = begin
-            && self.doubled == DoubledHours::First
+        if self.doubled == DoubledHours::First
+            && let Some(begin) = self.last_change(at)
         {
             let before = self.zone.to_offset(begin.checked_sub(INSTANT).ok()?);
             without.push((offset.to_datetime(begin), before.to_datetime(begin)));
