@@ -74,7 +74,12 @@ async fn a_life_by_hand_leaves_the_rows_of_the_engine_on_postgres() {
     engine.prepare_database().await.unwrap();
     let plain = PlainSql::Postgres(engine.pool().clone());
 
-    let hand = PostgresByHand::connect(&postgres_url(), &schema).await.unwrap();
+    let mut hand = PostgresByHand::connect(&postgres_url(), &schema).await.unwrap();
+    // A ceiling that sorts its lane is none.
+    let plan = hand.plan_of_claim(&hand_terms(HAND)).await.unwrap();
+    assert!(plan.iter().any(|line| line.contains("ff_exec_core_claim_idx")), "{plan:#?}");
+    assert!(!plan.iter().any(|line| line.contains("Sort")), "{plan:#?}");
+
     // What a failed case leaves is dropped, too.
     let outcome = tokio::spawn({
         let engine = Arc::clone(&engine);

@@ -60,17 +60,20 @@ const SUBMITTED: &str = "
 
 const COUNT_NEW: &str = "SELECT count(*) FROM new";
 
-/// The rows that a claim may take, and their order. The only place that knows the claim's index.
-const CLAIMABLE: &str = "
+/// The rows that a claim may take, and their order. The only place that knows the claim's index:
+/// the key of the list of capabilities is written as in `ff_exec_core_claim_idx`.
+const CLAIMABLE: &str = r#"
     core.lane_id = $1
       AND core.is_claimable IS NOT NULL
       AND (core.granted_until_ms IS NULL OR core.granted_until_ms <= $2)
       AND (CASE WHEN cardinality(core.required_capabilities) = (0) THEN CAST('' AS bytea)
-           ELSE sha256(CAST(replace(CAST(jsonb_object(
+           ELSE set_bit(sha256(CAST(replace(CAST(jsonb_object(
                array_replace(core.required_capabilities, NULL, ''), core.required_capabilities)
-             AS text), chr(92), repeat(chr(92), 2)) AS bytea)) END) = CAST('' AS bytea)
+             AS text), chr(92), repeat(chr(92), 2)) AS bytea)), 7,
+             (CASE WHEN core.required_capabilities [1] COLLATE "C" < ' ' THEN 1 ELSE 0 END)) END)
+          = CAST('' AS bytea)
     ORDER BY core.priority DESC, core.claimable_since_ms, core.created_at_ms, core.execution_id
-    LIMIT $6 FOR NO KEY UPDATE SKIP LOCKED";
+    LIMIT $6 FOR NO KEY UPDATE SKIP LOCKED"#;
 
 /// Takes the time as $7.
 const COMPLETED: &str = "
@@ -121,6 +124,7 @@ static CLAIM: LazyLock<String> = LazyLock::new(|| {
         ("total_attempt_count = t.total_attempt_count + 1,", "attempt_id = excluded.attempt_id,");
     fused(&[&taken(CLAIMABLE, core, attempt)], EACH_TAKEN)
 });
+static PLAN_OF_CLAIM: LazyLock<String> = LazyLock::new(|| format!("EXPLAIN {}", *CLAIM));
 static COMPLETE_ONE: LazyLock<String> = LazyLock::new(|| complete(ONE_HELD));
 static COMPLETE_MANY: LazyLock<String> = LazyLock::new(|| complete(MANY_HELD));
 static RETRY: LazyLock<String> = LazyLock::new(|| {
@@ -167,6 +171,37 @@ fn complete(input: &str) -> String {
     fused(&[input, &fence(""), COMPLETED, &ended(attempt, "completed")], COUNT_HELD)
 }
 
+/// A statement about a claim.
+fn claim<'q>(
+    text: &'static str,
+    terms: &'q Terms,
+    limit: usize,
+    now: TimestampMs,
+) -> Query<'q, Postgres, PgArguments> {
+    sqlx::query(text)
+        .bind(terms.lane.as_str())
+        .bind(now.0)
+        .bind(terms.worker.as_str())
+        .bind(terms.instance.as_str())
+        .bind(now.0 + terms.lease_ms)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+}
+
+impl PostgresByHand {
+    /// The lines of the plan of a claim where Postgres avoids to sort: it sorts only if no index
+    /// has the order of the lane.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn plan_of_claim(&mut self, terms: &Terms) -> Result<Vec<String>, BenchError> {
+        sqlx::query("SET enable_sort = off").execute(&mut self.connection).await?;
+        let plan = claim(PLAN_OF_CLAIM.as_str(), terms, 1, TimestampMs::now());
+        let lines = plan.fetch_all(&mut self.connection).await?;
+        sqlx::query("RESET enable_sort").execute(&mut self.connection).await?;
+        Ok(lines.iter().map(|line| line.try_get(0)).collect::<Result<_, _>>()?)
+    }
+}
+
 impl ByHand for PostgresByHand {
     async fn submit(&mut self, batch: &[NewExecution]) -> Result<(), BenchError> {
         let query = match batch {
@@ -192,15 +227,7 @@ impl ByHand for PostgresByHand {
         limit: usize,
         now: TimestampMs,
     ) -> Result<Vec<Held>, BenchError> {
-        let rows = sqlx::query(CLAIM.as_str())
-            .bind(terms.lane.as_str())
-            .bind(now.0)
-            .bind(terms.worker.as_str())
-            .bind(terms.instance.as_str())
-            .bind(now.0 + terms.lease_ms)
-            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-            .fetch_all(&mut self.connection)
-            .await?;
+        let rows = claim(CLAIM.as_str(), terms, limit, now).fetch_all(&mut self.connection).await?;
         Ok(rows.iter().map(held).collect::<Result<_, _>>()?)
     }
 
