@@ -114,7 +114,7 @@ impl PostgresBackend {
 
         let bell = Arc::<Bell>::default();
         let (trust, servers) = (Arc::clone(&options.trust), Arc::clone(&options.servers));
-        let connections = Connections::new(pool.clone(), trust, servers);
+        let connections = Connections::new(pool.clone(), options.ping_after, trust, servers);
         let notifier =
             Notifier::new(connections.clone(), protocol, Arc::clone(&bell), options.notifies);
 

@@ -16,7 +16,7 @@ use sqlx::postgres::PgRow;
 
 use crate::commit::{CountedTask, HeldRow, ShapeQueue, Waiting};
 use crate::error::PostgresError;
-use crate::session::{Session, fetch};
+use crate::session::Session;
 use crate::statements::SizedPlan;
 
 /// The number of retries of a statement that lost a conflict with another transaction.
@@ -55,8 +55,7 @@ impl BatchTask {
         loop {
             let begun = Instant::now();
             // Before taking a batch: plans that arrive while the pool is busy join it.
-            let connected = session.connection().await.map(|_| ());
-            if let Err(error) = connected {
+            if let Err(error) = session.connect().await {
                 // Those that arrived later wait for a connection as long as these did.
                 self.sender.fail(self.sender.queue.waiting_since(begun), &error);
                 self.finished = self.sender.queue.ends_if_empty();
@@ -253,16 +252,9 @@ impl Sender {
         plans: &[SizedPlan<'_>],
     ) -> Result<Vec<PgRow>, Failure> {
         let arguments = self.queue.statement.arguments(plans).map_err(Failure::Unsent)?;
-        let connection = session.connection().await.map_err(Failure::Database)?;
-        let (protocol, traffic) =
-            (self.task.inner().protocol, self.task.inner().connections.traffic());
-        protocol.count(traffic);
-        let rows = fetch(connection, protocol, sql, arguments).await;
-        rows.map_err(|error| {
-            let error = PostgresError::write(error);
-            session.judge(&error);
-            Failure::Database(error)
-        })
+        let protocol = self.task.inner().protocol;
+        let sent = session.fetch(protocol, sql, arguments, PostgresError::write).await;
+        sent.map_err(Failure::Database)
     }
 
     fn fail(&self, batch: Vec<Waiting>, error: &PostgresError) {

@@ -72,6 +72,15 @@ pub(crate) enum HeldRow {
     GiveUp,
 }
 
+/// The place of a plan in its queue when it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// A task begins for it.
+    First,
+    /// Other plans are on their way to the server.
+    Behind,
+}
+
 // Invariant: a non-empty queue has a task. Adding a plan starts one if there is none, and a task
 // ends only when the queue is empty.
 #[derive(Default)]
@@ -148,14 +157,17 @@ impl Committer {
 
         let (since, (answer, mut answered)) = (Instant::now(), oneshot::channel());
         let rows = queue.statement.row_keys.of_plan(&bindings);
-        self.submit(&queue, Waiting { bindings, size, held_row, since, rows, answer });
-
-        let outcome = match tokio::time::timeout(PATIENCE, &mut answered).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                self.begin_task(&queue, 1);
-                answered.await
-            }
+        let waiting = Waiting { bindings, size, held_row, since, rows, answer };
+        let outcome = match self.submit(&queue, waiting) {
+            // A timer costs a change of threads, and no plan is before this one.
+            Place::First => answered.await,
+            Place::Behind => match tokio::time::timeout(PATIENCE, &mut answered).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    self.begin_task(&queue, 1);
+                    answered.await
+                }
+            },
         };
         // A task that is dropped without an answer ended with its runtime.
         outcome.unwrap_or_else(|_| Err(self.lost(sqlx::Error::WorkerCrashed)))
@@ -183,19 +195,21 @@ impl Committer {
         PostgresError::write(cause).into_engine(self.0.limits.connections)
     }
 
-    fn submit(&self, queue: &Arc<ShapeQueue>, waiting: Waiting) {
+    fn submit(&self, queue: &Arc<ShapeQueue>, waiting: Waiting) -> Place {
         queue.lock().waiting.push_back(waiting);
-        self.begin_task(queue, MANY);
+        self.begin_task(queue, MANY)
     }
 
     /// Begins a task if none is running, or if that many plans wait and one more is allowed.
-    fn begin_task(&self, queue: &Arc<ShapeQueue>, enough: usize) {
+    fn begin_task(&self, queue: &Arc<ShapeQueue>, enough: usize) -> Place {
         let mut state = queue.lock();
-        let wanted = state.in_flight == 0 || enough <= state.waiting.len();
+        let place = if state.in_flight == 0 { Place::First } else { Place::Behind };
+        let wanted = place == Place::First || enough <= state.waiting.len();
         if wanted && !state.waiting.is_empty() && state.in_flight < self.0.limits.in_flight {
             state.in_flight += 1;
             tokio::spawn(BatchTask::new(CountedTask::begin(&self.0), Arc::clone(queue)).run());
         }
+        place
     }
 }
 

@@ -67,7 +67,7 @@ pub struct PostgresOptions {
     /// schema.
     pub(crate) opening: Option<Opening>,
     pub(crate) notifies: bool,
-    ping_after: Duration,
+    pub(crate) ping_after: Duration,
 }
 
 impl PostgresOptions {

@@ -17,6 +17,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Postgres};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::PostgresError;
+use crate::kept::Kept;
 use crate::servers::Servers;
 
 /// The time to wait for the pool before checking whether the server refuses.
@@ -37,14 +38,27 @@ pub(crate) struct Connections {
     trust: Arc<Trust>,
     servers: Arc<Servers>,
     traffic: Arc<TrafficMeter>,
+    kept: Arc<Kept>,
 }
 
 impl Connections {
-    pub(crate) fn new(pool: PgPool, trust: Arc<Trust>, servers: Arc<Servers>) -> Self {
+    /// Those of a pool that tests the connections which were idle for that time.
+    pub(crate) fn new(
+        pool: PgPool,
+        ping_after: Duration,
+        trust: Arc<Trust>,
+        servers: Arc<Servers>,
+    ) -> Self {
         let size = pool.options().get_max_connections();
         let turns = Arc::new(Semaphore::new(size as usize));
         let (withheld, traffic) = <_>::default();
-        Self { pool, turns, withheld, trust, servers, traffic }
+        let kept = Kept::new(pool.clone(), ping_after, Arc::clone(&trust));
+        Self { pool, turns, withheld, trust, servers, traffic, kept }
+    }
+
+    /// Takes back a connection whose last answer is complete.
+    pub(crate) fn keep(&self, held: Held) {
+        self.kept.keep(held);
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
@@ -80,6 +94,10 @@ impl Connections {
             let turn = Arc::clone(&self.turns).acquire_owned().await;
             // The semaphore is never closed.
             let turn = turn.map_err(|_| PostgresError::read(sqlx::Error::PoolClosed))?;
+            let turn = match self.kept.take(turn) {
+                Ok(kept) => return Ok(kept),
+                Err(turn) => turn,
+            };
 
             if let Err(reason) = self.servers.settle(&self.pool).await {
                 if !reason.lost_connection() {
@@ -93,7 +111,7 @@ impl Connections {
 
             if let Ok(connection) = tokio::time::timeout(PATIENCE, self.pool.acquire()).await {
                 match connection.map_err(PostgresError::read) {
-                    Ok(connection) => return Ok(Held { connection, turn: Some(turn) }),
+                    Ok(connection) => return Ok(Held::new(connection, turn)),
                     Err(reason) if self.servers.are_several() && reason.lost_connection() => {
                         self.servers.doubt();
                         *refusal = Some(reason);
@@ -113,7 +131,7 @@ impl Connections {
                 }
                 // The server does not refuse; the connection only takes long.
                 let connection = self.pool.acquire().await.map_err(PostgresError::read)?;
-                return Ok(Held { connection, turn: Some(turn) });
+                return Ok(Held::new(connection, turn));
             };
 
             if refusal.is_none() {
@@ -169,13 +187,32 @@ impl Connections {
     }
 }
 
-/// A connection and its permit. The permit is released once the connection is back in the pool.
+/// A connection and its permit. The permit is released once the connection is back in the pool, or
+/// kept for the next caller.
 pub(crate) struct Held {
     connection: PoolConnection<Postgres>,
     turn: Option<OwnedSemaphorePermit>,
+    left_pool_at: Instant,
 }
 
 impl Held {
+    fn new(connection: PoolConnection<Postgres>, turn: OwnedSemaphorePermit) -> Self {
+        Self { connection, turn: Some(turn), left_pool_at: Instant::now() }
+    }
+
+    /// The time since the pool has checked it.
+    pub(crate) fn away_for(&self) -> Duration {
+        self.left_pool_at.elapsed()
+    }
+
+    /// Gives it a permit; the one that it had is returned.
+    pub(crate) fn exchange(
+        &mut self,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Option<OwnedSemaphorePermit> {
+        std::mem::replace(&mut self.turn, turn)
+    }
+
     /// Closes the connection instead of returning it.
     pub(crate) fn discard(mut self) {
         self.connection.close_on_drop();

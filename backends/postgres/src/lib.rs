@@ -18,6 +18,7 @@ mod connect;
 mod connections;
 mod error;
 mod inspection;
+mod kept;
 mod listen;
 pub mod migrate;
 mod notify;

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::connections::Connections;
 use crate::error::PostgresError;
-use crate::session::{Protocol, Session, fetch};
+use crate::session::{Protocol, Session};
 
 /// The shortest time between two notifications.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -112,10 +112,8 @@ impl Inner {
         arguments.add(self.sender.as_str()).map_err(unbound)?;
 
         let mut session = Session::new(self.connections.clone());
-        let connection = session.connection().await?;
-        self.protocol.count(self.connections.traffic());
-        let sent = fetch(connection, self.protocol, &NOTIFY.into_sql_str(), arguments).await;
-        let sent = sent.map_err(PostgresError::read).inspect_err(|error| session.judge(error));
+        let sql = NOTIFY.into_sql_str();
+        let sent = session.fetch(self.protocol, &sql, arguments, PostgresError::read).await;
         sent.map(drop)
     }
 }

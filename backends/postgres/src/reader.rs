@@ -15,7 +15,7 @@ use sqlx::{Row as _, SqlSafeStr as _, SqlStr};
 use crate::bind;
 use crate::connections::Connections;
 use crate::error::PostgresError;
-use crate::session::{Protocol, Session, fetch};
+use crate::session::{Protocol, Session};
 use crate::statements::ReadStatement;
 
 // Numbers of the server only; no table of the schema is read.
@@ -128,10 +128,7 @@ impl Reader {
         sql: &SqlStr,
         arguments: PgArguments,
     ) -> Result<Vec<PgRow>, PostgresError> {
-        let connection = session.connection().await?;
-        self.protocol.count(self.connections.traffic());
-        let rows = fetch(connection, self.protocol, sql, arguments).await;
-        rows.map_err(PostgresError::read).inspect_err(|error| session.judge(error))
+        session.fetch(self.protocol, sql, arguments, PostgresError::read).await
     }
 }
 

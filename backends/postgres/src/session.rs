@@ -51,11 +51,13 @@ pub(crate) async fn fetch(
 pub(crate) struct Session {
     connections: Connections,
     connection: Option<Held>,
+    /// True if the server has answered all that it was asked.
+    is_answered: bool,
 }
 
 impl Session {
     pub(crate) fn new(connections: Connections) -> Self {
-        Self { connections, connection: None }
+        Self { connections, connection: None, is_answered: true }
     }
 
     /// The connection.
@@ -67,12 +69,44 @@ impl Session {
             Some(connection) => connection,
             None => self.connections.acquire().await?,
         };
+        self.is_answered = false;
         Ok(self.connection.insert(connection))
     }
 
-    /// Returns the connection to the pool.
+    /// Takes a connection, which is not used yet.
+    ///
+    /// # Errors
+    /// Those of connecting.
+    pub(crate) async fn connect(&mut self) -> Result<(), PostgresError> {
+        self.connection().await?;
+        self.is_answered = true;
+        Ok(())
+    }
+
+    /// Runs the statement and commits it. `explain` tells what an error of the driver means.
+    ///
+    /// # Errors
+    /// Those of connecting, and of the statement.
+    pub(crate) async fn fetch(
+        &mut self,
+        protocol: Protocol,
+        sql: &SqlStr,
+        arguments: PgArguments,
+        explain: fn(sqlx::Error) -> PostgresError,
+    ) -> Result<Vec<PgRow>, PostgresError> {
+        self.connect().await?;
+        protocol.count(self.connections.traffic());
+        let sent = fetch(self.connection().await?, protocol, sql, arguments).await;
+        // After an error the pool looks whether the connection is of use.
+        self.is_answered = sent.is_ok();
+        sent.map_err(explain).inspect_err(|error| self.judge(error))
+    }
+
+    /// Gives the connection to whoever needs one next.
     pub(crate) fn release(&mut self) {
-        self.connection = None;
+        if let Some(connection) = self.connection.take().filter(|_| self.is_answered) {
+            self.connections.keep(connection);
+        }
     }
 
     /// Discards the connection if the error concerns the session rather than the statement.
@@ -84,5 +118,11 @@ impl Session {
             connection.discard();
             self.connections.distrust();
         }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.release();
     }
 }
