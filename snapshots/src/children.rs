@@ -1,6 +1,6 @@
 //! Waits for children, and the ends that are applied to the edges of such waits.
 
-use ff_core::contracts::{ExplainExecutionArgs, ReplayExecutionArgs};
+use ff_core::contracts::{AddExecutionToFlowArgs, ExplainExecutionArgs, ReplayExecutionArgs};
 use ff_core::engine::run;
 use ff_core::engine_backend::{EngineBackend, Scan};
 use ff_core::plan::value::Value;
@@ -10,7 +10,7 @@ use ff_core::state::CompletionKind;
 use ff_core::types::{EdgeId, ExecutionId};
 use serde_json::json;
 
-use super::fixtures::{capabilities, lane, worker};
+use super::fixtures::{capabilities, flow, lane, worker};
 use super::flow_rows::{Child, DOWNSTREAM, EDGE, EVENT, FLOW, PARTITION, UPSTREAM};
 use super::stage::{NOON, Scene, now};
 
@@ -85,6 +85,31 @@ impl Scene {
         });
         self.sample("explain_execution", "waits for a child of another flow", async |b| {
             b.explain_execution(ExplainExecutionArgs::new(last)).await
+        });
+    }
+
+    /// Dependencies that are applied in a flow in which a member waits for another one by itself.
+    pub(super) fn dependencies_beside_waits(&mut self) {
+        self.create_flow();
+        let first = self.in_flow(&flow());
+        self.submit(|args| args.execution_id = first.clone());
+        let claimed = now(self.backend.claim(&lane(), &capabilities(), worker()));
+        let Some(Ok(Some(handle))) = claimed else { return };
+        let (flow_id, execution_id) = (flow(), first.clone());
+        let adding = AddExecutionToFlowArgs { flow_id, execution_id, now: self.at() };
+        let _ = now(self.backend.add_execution_to_flow(adding));
+        let ids = self.members(2);
+        let [second, third] = ids.as_slice() else { return };
+        let _ = now(self.backend.release_flow(&flow(), self.at()));
+
+        let closing = self.staged(1, &first, second);
+        let _ = now(self.backend.wait_for_child(&handle, second));
+        self.sample("apply_dependency_to_child", "would close a cycle with a wait", async |b| {
+            b.apply_dependency_to_child(closing).await
+        });
+        let other = self.staged(2, &first, third);
+        self.sample("apply_dependency_to_child", "in a flow with a wait", async |b| {
+            b.apply_dependency_to_child(other).await
         });
     }
 

@@ -96,10 +96,20 @@ impl Scene {
 
     /// Stages and applies an edge, outside the samples.
     pub(super) fn depends(&self, number: u128, upstream: &ExecutionId, downstream: &ExecutionId) {
-        let revision = self.revision();
-        let edge = self.edge(number, upstream, downstream, revision);
+        let staged = self.staged(number, upstream, downstream);
+        let _ = now(self.backend.apply_dependency_to_child(staged));
+    }
+
+    /// Stages an edge, outside the samples. Returns the arguments that apply it.
+    pub(super) fn staged(
+        &self,
+        number: u128,
+        upstream: &ExecutionId,
+        downstream: &ExecutionId,
+    ) -> ApplyDependencyToChildArgs {
+        let edge = self.edge(number, upstream, downstream, self.revision());
         let _ = now(self.backend.stage_dependency_edge(edge.clone()));
-        let _ = now(self.backend.apply_dependency_to_child(Self::application(&edge)));
+        Self::application(&edge)
     }
 
     pub(super) fn flow_building(&mut self) {

@@ -77,6 +77,7 @@ const SCENES: &[fn(&mut Scene)] = &[
     Scene::hops,
     Scene::children,
     Scene::ends_of_children,
+    Scene::dependencies_beside_waits,
     Scene::dispatched_ends,
     Scene::siblings,
     Scene::steps,

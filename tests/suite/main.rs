@@ -17,6 +17,7 @@ mod differential;
 mod examples;
 mod flow;
 mod granted;
+mod http;
 mod leaks;
 mod limited;
 mod locks;

@@ -49,6 +49,16 @@ impl Place {
         Self::Postgres(bench.schema())
     }
 
+    /// Its URL, as a program would get it.
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Self::Sqlite(path) => format!("sqlite:{}", path.display()),
+            Self::Postgres(schema) => {
+                format!("{}?options[search_path]={}", postgres_url(), schema.as_str())
+            }
+        }
+    }
+
     /// The command that runs the ignored test of that name on this database.
     pub(crate) fn command(&self, test: &str) -> Command {
         let place = match self {

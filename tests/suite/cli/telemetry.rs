@@ -1,10 +1,10 @@
 //! Metrics, health and traces of the real binary.
 
-use std::io::Read as _;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::*;
+use crate::http;
 use crate::metrics::assert_described;
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -37,13 +37,7 @@ impl Served {
 
     /// The status and the body of an answer.
     fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: ff\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        http::request(self.address, &format!("GET {path}"), &[], "").unwrap()
     }
 
     /// The metrics once they have a line that begins like that.
@@ -161,6 +155,49 @@ fn a_trace_goes_from_the_submission_to_the_command() {
     }
 
     let refused = place.ff(&["submit", "--traceparent", "00-mine", "in.jsonl"]);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.err.contains("trace id"), "{refused:?}");
+}
+
+#[test]
+fn a_trace_goes_from_the_submission_of_a_flow_to_the_command_of_each_node() {
+    // What the submission says, by its option and by its environment, and what a node then gets.
+    let cases =
+        [(Some(TRACE), None, TRACE), (Some(TRACE), Some(OTHER), TRACE), (None, Some(TRACE), TRACE)];
+    for (option, environment, expected) in cases {
+        let place = Place::new();
+        let nodes = json!([
+            { "name": "plain", "kind": "k", "payload": "" },
+            { "name": "own", "kind": "k", "payload": "", "tags": { "traceparent": OTHER } },
+            { "name": "after", "kind": "k", "payload": "", "after": ["plain", "own"] },
+        ]);
+        place.write("flow.json", &[&json!({ "kind": "k", "nodes": nodes }).to_string()]);
+        let mut command = binary(place.0.path());
+        command.args(["--json", "flow", "submit", "flow.json"]);
+        command.args(option.map(|trace| ["--traceparent", trace]).iter().flatten());
+        command.envs(environment.map(|trace| ("TRACEPARENT", trace)));
+        let submitted = finished(command.output().unwrap());
+        assert_eq!(submitted.code, 0, "{submitted:?}");
+        let submitted: Json = serde_json::from_str(&submitted.out).unwrap();
+
+        let mut command = binary(place.0.path());
+        command.args(["work", "--until-empty", "--", "sh", "-c", "printf %s \"$TRACEPARENT\""]);
+        let worked = finished(command.env("RUST_LOG", "trace").output().unwrap());
+        assert_eq!(worked.code, 0, "{worked:?}");
+        for (node, expected) in [("plain", expected), ("own", OTHER), ("after", expected)] {
+            let id = submitted["executions"][node].as_str().unwrap();
+            assert_eq!(place.out(&["result", id]), expected, "{node}");
+            let of_its_run = |line: &str| {
+                let run = line.split_once("run{").is_some_and(|(_, run)| run.contains(id));
+                run && line.contains(expected)
+            };
+            assert!(worked.err.lines().any(of_its_run), "no span of {node}: {worked:?}");
+        }
+    }
+
+    let place = Place::new();
+    place.write("flow.json", &[&json!({ "kind": "k", "nodes": [] }).to_string()]);
+    let refused = place.ff(&["flow", "submit", "--traceparent", "00-mine", "flow.json"]);
     assert_eq!(refused.code, 2, "{refused:?}");
     assert!(refused.err.contains("trace id"), "{refused:?}");
 }

@@ -2,6 +2,9 @@
 //!
 //! An upstream that has ended by then counts at once. An end that is dispatched meanwhile changes
 //! the edge, so that the plan is refused and the decision made anew.
+//!
+//! Between staging and applying, a worker may have made its execution wait for another one. In a
+//! flow with such waits, an edge that would close a cycle with them is refused.
 
 use serde_json::json;
 
@@ -21,6 +24,7 @@ use crate::rules::execution::change;
 use crate::rules::flow::child::{
     Action, ChildState, is_open, pending_cancel, to_cancel, with_pending,
 };
+use crate::rules::flow::cycle::{Found, Search, has_waits};
 use crate::rules::flow::dispatch::{ENDS_MAX, last_end, newest_first};
 use crate::rules::flow::edges::{members, siblings_of, unapplied_edges};
 use crate::rules::flow::hop::{check_ends, edge_unchanged, is_applied};
@@ -38,11 +42,14 @@ use crate::rules::premise::{Premise, unchanged};
 use crate::rules::status;
 use crate::schema::ColumnRef;
 use crate::schema::execution::{attempt, exec_core};
-use crate::schema::flow::{edge, edge_group};
+use crate::schema::flow::{edge, edge_group, flow_core};
 use crate::schema::outbox::completion_event;
 
 /// The name of the row of the upstream's current attempt.
 const UPSTREAM_ATTEMPT: &str = "upstream_attempt";
+
+/// The name of the row of the edge's flow.
+const FLOW_OF_EDGE: &str = "flow_of_edge";
 
 /// Makes a staged edge take effect.
 #[derive(Clone, Debug)]
@@ -259,6 +266,21 @@ impl Apply {
         Ok(Answered::Yes((effect, siblings)))
     }
 
+    /// The guards under which the edge closes no cycle with waits made at run time.
+    fn closes_no_cycle(&self, facts: &Facts) -> Result<Answered<Vec<Guard>>, EngineError> {
+        let waits = facts.row(FLOW_OF_EDGE).map(has_waits).transpose()?;
+        if waits != Some(true) {
+            return Ok(Answered::Yes(Vec::new()));
+        }
+
+        let flow = self.places.home();
+        let search = Search { flow, waits: self.downstream.uuid, sought: self.upstream.uuid };
+        Ok(match search.of(facts)? {
+            Found::Nothing(unchanged) => Answered::Yes(unchanged),
+            Found::More(queries) => Answered::NotYet(queries),
+        })
+    }
+
     fn changes(
         &self,
         rows: EdgeRows<'_>,
@@ -344,8 +366,15 @@ impl Decision for Apply {
             columns: attempt::REF.columns.to_vec(),
         };
 
+        let flow = Lookup {
+            row: FLOW_OF_EDGE.into(),
+            table: flow_core::REF,
+            key: self.places.home().row(),
+            columns: vec![flow_core::raw_fields.column()],
+        };
         vec![
             Premise::read(EDGE, edge_row(self.places.home(), &self.edge_id)),
+            Premise::read(FLOW_OF_EDGE, flow),
             Premise::read(UPSTREAM, end_of_edge_row(UPSTREAM, edge::upstream_eid)),
             Premise::read(UPSTREAM_ATTEMPT, attempt_of_upstream),
             Premise::read(GROUP, group_of_edge_row()),
@@ -370,6 +399,15 @@ impl Decision for Apply {
         };
 
         let rows = EdgeRows { edge, group: facts.row(GROUP), core: facts.row(CORE) };
+        // Neither an upstream nor a downstream that has ended is part of a cycle.
+        let no_cycle = match end {
+            None if rows.core.is_some_and(is_open) => self.closes_no_cycle(facts)?,
+            Some(_) | None => Answered::Yes(Vec::new()),
+        };
+        let unchanged = match no_cycle {
+            Answered::Yes(unchanged) => unchanged,
+            Answered::NotYet(queries) => return Ok(Verdict::AlsoRead(queries)),
+        };
         let (effect, siblings) = match self.effect(rows, end, facts)? {
             Answered::Yes(decided) => decided,
             Answered::NotYet(queries) => return Ok(Verdict::AlsoRead(queries)),
@@ -377,7 +415,7 @@ impl Decision for Apply {
 
         let unsatisfied_count = u32::try_from(effect.after.running).unwrap_or(0);
         let applied = ApplyDependencyToChildResult::Applied { unsatisfied_count };
-        Verdict::change(self.changes(rows, &effect, siblings)?, applied)
+        Verdict::change(self.changes(rows, &effect, siblings)?.holding(unchanged), applied)
     }
 }
 

@@ -28,7 +28,7 @@ use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::execution::change;
 use crate::rules::execution::read::text;
 use crate::rules::fence::{Fence, OpenLease};
-use crate::rules::flow::cycle::{Found, Search};
+use crate::rules::flow::cycle::{Found, HAS_WAITS, Search};
 use crate::rules::flow::hop::edge_unchanged;
 use crate::rules::flow::key::{EDGE, FLOW, FlowKey, held_edge, held_flow, partition_mismatch};
 use crate::rules::input;
@@ -148,6 +148,8 @@ impl AwaitChild {
         let blocked = blocked().accepts(child, &Held::default());
         let awaited = if blocked { awaited } else { awaited.and(not_blocked()) };
         let awaited = Guard::new(CHILD, exec_core::REF, self.child.core(), awaited);
+        // A dependency of the child that is applied at the same time is decided on again.
+        let seen = (!blocked).then(child_changes);
         if let Some(stored) = stored {
             let guard = Guard::new(EDGE, edge::REF, flow.edge(&self.edge), edge_unchanged(stored)?);
             let set = vec![edge::upstream_outcome.clear(), edge::version.grow(1)];
@@ -156,6 +158,7 @@ impl AwaitChild {
                 Mutation::update(flow_core::REF, held_flow(), vec![flow_core::version.grow(1)]),
                 Mutation::update(edge::REF, held_edge(), set),
             ])
+            .and(seen)
             .holding_first([flow.guard(Predicate::Always)])
             .holding([awaited, guard]));
         }
@@ -173,15 +176,17 @@ impl AwaitChild {
             "staged_at_ms": at.0,
             "applied_at_ms": at.0,
         })));
+        let noted = json!({ "last_mutation_at_ms": at.0, HAS_WAITS: true });
         let one_more = vec![
             flow_core::graph_revision.grow(1),
             flow_core::edge_count.grow(1),
-            flow_core::raw_fields.merge(json!({ "last_mutation_at_ms": at.0 })),
+            flow_core::raw_fields.merge(noted),
         ];
         Ok(Changes::of([
             Mutation::update(flow_core::REF, held_flow(), one_more),
             Mutation::insert(edge::REF, row, OnConflict::Refuse),
         ])
+        .and(seen)
         .holding_first([flow.guard(Predicate::Always)])
         .holding([awaited]))
     }
@@ -251,6 +256,15 @@ pub fn waits_in(raw: &Json) -> Result<Option<Uuid>, EngineError> {
         detail: format!("ff_exec_core.raw_fields: {WAITS_IN} is not an id"),
     };
     text(raw, WAITS_IN).map(|uuid| Uuid::parse_str(&uuid).map_err(corrupt)).transpose()
+}
+
+/// The change of the held child that plans which have read it notice.
+fn child_changes() -> Mutation {
+    let child = vec![
+        exec_core::partition_key.with_expr(exec_core::partition_key.of(CHILD)),
+        exec_core::execution_id.with_expr(exec_core::execution_id.of(CHILD)),
+    ];
+    Mutation::update(exec_core::REF, child, vec![exec_core::version.grow(1)])
 }
 
 /// An execution that waits for others.

@@ -1,24 +1,29 @@
-//! The search for a cycle that a wait made at run time would close.
+//! The search for a cycle that a new wait would close, if a wait made at run time is part of it.
 //!
 //! It follows the waits backwards: from the execution that is about to wait, to those that wait for
 //! it, and on to those that wait for them. An execution is waited for by edges of its own flow. So
-//! each step reads the edges of one flow, after the flow itself. A new wait changes the flow that
-//! its edge is in, and the plan holds each flow as it was read.
+//! each step reads the edges of one flow, after the flow itself. A new edge changes the flow that
+//! it is in, and the plan holds each flow as it was read. A dependency counts from its staging on,
+//! because applying it changes no flow.
+//!
+//! Dependencies alone close no cycle, because none is staged that would. A wait made at run time
+//! marks the flow that its edge is in, and only there does applying a dependency search.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use serde_json::Value as Json;
 use uuid::Uuid;
 
 use crate::model::error::{ConflictKind, EngineError};
 use crate::model::state::EligibilityState;
-use crate::plan::facts::Facts;
+use crate::plan::facts::{Facts, Row};
 use crate::plan::{Expr, Guard, List, Query};
-use crate::rules::flow::edges::{edges, with_downstreams};
+use crate::rules::flow::edges::{edges, not_applied, with_downstreams};
 use crate::rules::flow::frontier::{self, leads_on_from, refuse_too_wide};
 use crate::rules::flow::key::FlowKey;
 use crate::rules::input;
 use crate::schema::Direction::Ascending;
-use crate::schema::execution::exec_core;
+use crate::schema::execution::{exec_core, unfinished};
 use crate::schema::flow::{edge, flow_core};
 
 /// The name of the list of each step.
@@ -26,6 +31,9 @@ const WAITERS: &str = "executions that wait";
 
 /// The name of the lists of flows, one for each flow with edges to follow.
 const SEARCHED: &str = "flows with waits";
+
+/// The member of the open bag of a flow that is true once a wait was made at run time in it.
+pub const HAS_WAITS: &str = "has_waits_made_at_run_time";
 
 /// The most flows that one search reads.
 const FLOWS: usize = 100;
@@ -48,6 +56,14 @@ pub enum Found {
     More(Vec<Query>),
     /// The one sought waits for none of them, while these hold: the flows are as they were read.
     Nothing(Vec<Guard>),
+}
+
+/// Returns true if a flow has a wait made at run time, or had one.
+///
+/// # Errors
+/// `Validation(Corruption)` when the flow's open bag is no JSON document.
+pub fn has_waits(flow: &Row) -> Result<bool, EngineError> {
+    Ok(flow.read(flow_core::raw_fields)?.get(HAS_WAITS) == Some(&Json::Bool(true)))
 }
 
 impl Search {
@@ -125,7 +141,8 @@ fn reads(facts: &Facts, flow: FlowKey, place: usize, waited_for: &BTreeSet<Uuid>
     });
 
     let blocked = exec_core::eligibility_state.is(EligibilityState::BlockedByDependencies);
-    let which = leads_on_from(waited_for).and(edge::upstream_outcome.is_null()).and(blocked);
+    let waits = blocked.or(not_applied().and(unfinished()));
+    let which = leads_on_from(waited_for).and(edge::upstream_outcome.is_null()).and(waits);
     let columns = vec![edge::downstream_eid.column(), exec_core::flow_id.column()];
     let list = edges(WAITERS, flow, which, edge::downstream_eid, columns);
     let list = frontier::step(with_downstreams(list));

@@ -75,12 +75,17 @@ pub fn an_edge_into(flow: FlowKey, downstream: Uuid) -> List {
     List { limit: Expr::int(1), ..list }
 }
 
+/// An edge that is staged and not applied yet.
+#[must_use]
+pub fn not_applied() -> Predicate {
+    let state = edge::policy.text_at(&["edge_state"]);
+    Predicate::Compare(state, Compare::Equal, Expr::text("pending"))
+}
+
 /// The edges into an execution that are staged and not applied yet.
 #[must_use]
 pub fn unapplied_edges(flow: FlowKey, downstream: Uuid) -> List {
-    let state = edge::policy.text_at(&["edge_state"]);
-    let pending = Predicate::Compare(state, Compare::Equal, Expr::text("pending"));
-    let which = edge::downstream_eid.equals(downstream).and(pending);
+    let which = edge::downstream_eid.equals(downstream).and(not_applied());
     let columns = vec![edge::edge_id.column()];
     edges("edges that are not applied", flow, which, edge::upstream_eid, columns)
 }

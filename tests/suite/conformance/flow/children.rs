@@ -7,7 +7,7 @@ use ff_core::types::{ExecutionId, LeaseEpoch};
 use crate::backends::{Bench, conformance};
 use crate::bench::{assert_not_active, assert_refused, id, id_in, payload_of};
 use crate::conformance::retention::{AGE, old};
-use crate::flow::{End, member_of};
+use crate::flow::{End, applying, member_of};
 
 const PARKED: &str = "runnable unowned blocked_by_dependencies waiting_children attempt_interrupted \
                       waiting_for_children";
@@ -304,6 +304,83 @@ conformance! {
         bench.backend.complete(&outside_handle, None).await.unwrap();
         bench.settle().await;
         assert_eq!(bench.core(first).await.states(), RELEASED);
+    }
+
+    async fn a_dependency_that_closes_a_cycle_with_a_wait_is_not_applied(bench) {
+        let flow = bench.flow(2).await;
+        let [first, second] = &flow.members[..] else { panic!() };
+        let staged = bench.stage(&flow, 0, 1).await;
+        let handle = bench.take(first).await;
+        // Nothing keeps the second from running yet.
+        let waits = bench.backend.wait_for_child(&handle, second).await.unwrap();
+        assert_eq!(waits, ChildWait::Waiting);
+
+        let before = bench.everything().await;
+        let applied = bench.backend.apply_dependency_to_child(applying(&staged)).await;
+        assert_refused(applied, CYCLE);
+        assert_eq!(bench.everything().await, before);
+
+        bench.end(second, End::Success).await;
+        bench.settle().await;
+        assert_eq!(bench.core(first).await.states(), RELEASED);
+        // The wait is over, and so is the second.
+        bench.backend.apply_dependency_to_child(applying(&staged)).await.unwrap();
+    }
+
+    async fn a_dependency_counts_as_a_wait_once_it_is_staged(bench) {
+        let flow = bench.flow(3).await;
+        let [first, second, third] = &flow.members[..] else { panic!() };
+        bench.connect(&flow, &[(1, 2)]).await;
+        let staged = bench.stage(&flow, 0, 1).await;
+        let handle = bench.take(first).await;
+        assert_refused(bench.backend.wait_for_child(&handle, third).await, CYCLE);
+
+        // One that cannot come any more does not count.
+        bench.end(second, End::Success).await;
+        let waits = bench.backend.wait_for_child(&handle, third).await.unwrap();
+        assert_eq!(waits, ChildWait::Waiting);
+        bench.backend.apply_dependency_to_child(applying(&staged)).await.unwrap();
+        bench.settle().await;
+        bench.end(third, End::Success).await;
+        bench.settle().await;
+        assert_eq!(bench.core(first).await.states(), RELEASED);
+    }
+
+    async fn a_dependency_that_closes_a_cycle_through_another_flow_is_not_applied(bench) {
+        let flow = bench.flow(3).await;
+        let [first, second, _] = &flow.members[..] else { panic!() };
+        let outside = member_of(&flow.id);
+        bench.backend.create_execution(bench.member_args(&outside)).await.unwrap();
+        let (handle, of_outside) = (bench.take(first).await, bench.take(&outside).await);
+        bench.backend.wait_for_child(&handle, &outside).await.unwrap();
+        bench.backend.wait_for_child(&of_outside, second).await.unwrap();
+
+        let staged = bench.stage(&flow, 0, 1).await;
+        let applied = bench.backend.apply_dependency_to_child(applying(&staged)).await;
+        assert_refused(applied, CYCLE);
+        // One that closes no cycle is applied in such a flow, too.
+        let other = bench.stage(&flow, 0, 2).await;
+        bench.backend.apply_dependency_to_child(applying(&other)).await.unwrap();
+
+        bench.end(second, End::Success).await;
+        bench.settle().await;
+        assert_eq!(bench.core(&outside).await.states(), RELEASED);
+    }
+
+    async fn of_a_wait_and_a_dependency_that_race_one_is_refused(bench) {
+        for round in 0..12 {
+            let flow = bench.flow(2).await;
+            let staged = applying(&bench.stage(&flow, 0, 1).await);
+            let handle = bench.take(&flow.members[0]).await;
+            let (second, waiting) = (flow.members[1].clone(), std::sync::Arc::clone(&bench));
+            let waiting = tokio::spawn(async move {
+                waiting.backend.wait_for_child(&handle, &second).await.map(drop)
+            });
+            let applied = bench.backend.apply_dependency_to_child(staged).await.map(drop);
+            let refused = [waiting.await.unwrap(), applied].into_iter().filter_map(Result::err);
+            let refused: Vec<_> = refused.map(|error| error.to_string()).collect();
+            assert_eq!(refused, [CYCLE], "round {round}");
+        }
     }
 
     async fn of_racing_waits_that_close_a_cycle_one_is_refused(bench) {
