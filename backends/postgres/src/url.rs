@@ -8,6 +8,8 @@ use std::str::FromStr;
 
 use sqlx::postgres::PgConnectOptions;
 
+use crate::parameters::Design;
+
 /// The parameters of a URL that have an effect.
 const KNOWN: &[&str] = &[
     "sslmode",
@@ -41,6 +43,16 @@ pub(crate) enum UrlError {
     Parameter(String),
     #[error("the parameter {0:?} of the database URL is given twice")]
     Repeated(String),
+}
+
+/// The URL as the driver reads it, and the design that its scheme asks for.
+pub(crate) fn design(url: String) -> (String, Design) {
+    match url.split_once(':') {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("postgres-occ") => {
+            (format!("postgres:{rest}"), Design::Optimistic)
+        }
+        Some(_) | None => (url, Design::Locking),
+    }
 }
 
 /// Parses a URL, and refuses one with a part that has no effect.
