@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use ff_catalogue::client::client_calls;
 use ff_catalogue::{Call, Sample, samples};
-use ff_codegen::{Dialect, MariaDb, Postgres, RenderError, ScriptStep, Sqlite};
+use ff_codegen::{Dialect, MariaDb, Postgres, PostgresOcc, RenderError, ScriptStep, Sqlite};
 use sqlformat::{FormatOptions, QueryParams};
 
 const DIALECTS: [&dyn Dialect; 3] = [&Postgres, &Sqlite, &MariaDb];
@@ -230,8 +230,11 @@ async fn every_statement_prepares_on_postgres() {
     let name = SchemaName::new(&schema).expect("a schema name");
     migrate(&pool, &MigrateOptions::new().schema(name)).await.expect("migrates");
     let mut connection = pool.acquire().await.expect("a connection");
+    let dialects: [&dyn Dialect; 2] = [&Postgres, &PostgresOcc];
     for (name, call) in calls() {
-        for sql in statements(&Postgres, &call).expect("every sample renders") {
+        for sql in dialects.iter().flat_map(|dialect| {
+            statements(*dialect, &call).expect("every sample renders")
+        }) {
             let text = sqlx::AssertSqlSafe(sql.clone());
             let prepared = connection.prepare(sqlx::SqlSafeStr::into_sql_str(text)).await;
             prepared.map(drop).unwrap_or_else(|error| panic!("{name}: {error}\n{sql}"));

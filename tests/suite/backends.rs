@@ -246,6 +246,13 @@ pub(crate) async fn postgres_copy() -> Bench {
     postgres_opened(options, Leftover::Database(copy)).await
 }
 
+/// The same, for the engine of optimistic databases: each plan is a serializable transaction.
+pub(crate) async fn postgres_occ() -> Bench {
+    let copy = copies::Copy::take_optimistic().await;
+    let options = PostgresOptions::new(copy.url()).schema(copies::schema());
+    postgres_opened(options, Leftover::Database(copy)).await
+}
+
 /// A fresh, migrated schema, reached through `url` with further options.
 pub(crate) async fn postgres_with(
     url: String,
@@ -369,6 +376,12 @@ macro_rules! conformance {
             #[test]
             fn postgres() {
                 crate::backends::run(crate::backends::postgres_copy(), case);
+            }
+
+            #[test]
+            #[ignore = "scripts/test --occ runs it"]
+            fn postgres_occ() {
+                crate::backends::run(crate::backends::postgres_occ(), case);
             }
 
             #[test]

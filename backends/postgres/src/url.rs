@@ -8,6 +8,8 @@ use std::str::FromStr;
 
 use sqlx::postgres::PgConnectOptions;
 
+use crate::parameters::Design;
+
 /// The parameter by which other clients choose one of several servers.
 const TARGET: &str = "target_session_attrs";
 
@@ -58,6 +60,16 @@ pub(crate) enum UrlError {
          name of the database, as in postgres://one:5432,two:5432/name"
     )]
     List(String),
+}
+
+/// The URL as the driver reads it, and the design that its scheme asks for.
+pub(crate) fn design(url: String) -> (String, Design) {
+    match url.split_once(':') {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("postgres-occ") => {
+            (format!("postgres:{rest}"), Design::Optimistic)
+        }
+        Some(_) | None => (url, Design::Locking),
+    }
 }
 
 /// Parses a URL into the options for each of its servers, at least one, in its order. Refuses a URL
