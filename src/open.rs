@@ -12,7 +12,7 @@ use ff_core::engine_error::StoreError;
 pub use ff_core::contracts::Opening;
 
 /// The schemes that [`open`] knows, as messages list them.
-const KNOWN: &str = "sqlite:PATH, file:PATH, postgres://…, mariadb://…, memory:";
+const KNOWN: &str = "sqlite:PATH, file:PATH, postgres://…, postgres-occ://…, mariadb://…, memory:";
 
 /// Opens the database at `url` with the default options, and migrates it to the current schema.
 ///

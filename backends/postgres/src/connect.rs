@@ -30,7 +30,7 @@ const STATEMENT_CACHE: usize = 512;
 const STEPS: usize = 6;
 
 /// The default of [`PostgresOptions::lag_window`].
-const LAG_WINDOW: Duration = Duration::from_secs(2);
+const LAG_WINDOW: Duration = Duration::from_secs(5);
 
 /// The default idle time after which a connection is tested before use.
 const IDLE: Duration = Duration::from_secs(5);
@@ -255,9 +255,9 @@ impl PostgresOptions {
     }
 
     /// The longest time between the insert of an event and the end of its transaction, on an
-    /// optimistic database: 2 s by default. A subscriber waits that long at a missing number, so no
-    /// clock of a server may be wrong by as much. A transaction that has taken half of it is rolled
-    /// back and sent again.
+    /// optimistic database: 5 s by default. A subscriber waits that long at a missing number, so no
+    /// clock of a server may be wrong by as much. A plan that writes for longer than half of it is
+    /// rolled back, sent again twice, and then refused.
     #[must_use]
     pub fn lag_window(mut self, lag_window: Duration) -> Self {
         self.lag_window = lag_window;

@@ -11,7 +11,7 @@ use ff_backend_script::{Failure, PlanScript, Statements, apply_group};
 use ff_codegen::PostgresOcc;
 use ff_core::EngineError;
 use ff_core::engine::{Commit, Random};
-use ff_core::engine_error::ContentionKind;
+use ff_core::engine_error::{ContentionKind, StoreClass, StoreError};
 use ff_core::plan::{Bindings, Plan};
 use ff_core::rules::ctx::Source as _;
 use tokio::sync::Semaphore;
@@ -28,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The pause before a plan is sent again: the first and the longest, each half at random.
 const PAUSES: [Duration; 2] = [Duration::from_millis(4), Duration::from_millis(250)];
+
+/// The number of times that a plan is sent which takes too long.
+const SLOW_TRIES: u32 = 3;
 
 /// More plans than wait at once.
 const PLANS: u32 = 1 << 24;
@@ -106,7 +109,7 @@ impl Inner {
     ) -> Result<Commit, EngineError> {
         let until = Instant::now() + PATIENCE;
         let [mut pause, longest] = PAUSES;
-        let mut is_first_loss = true;
+        let (mut is_first_loss, mut slow) = (true, 0);
         loop {
             let aborted = match self.send(plan, bindings).await {
                 Ok(commit) => return Ok(commit),
@@ -125,10 +128,19 @@ impl Inner {
                     is_first_loss = false;
                 }
                 Aborted::By(error) if !error.lost_a_race() => return Err(self.failed(error)),
-                Aborted::By(_) | Aborted::TookTooLong if until < Instant::now() => {
+                Aborted::By(_) if until < Instant::now() => {
                     return Err(EngineError::Contention(ContentionKind::RetryExhausted));
                 }
-                Aborted::By(_) | Aborted::TookTooLong => {}
+                Aborted::By(_) => {}
+                // The server may have been busy, but a large plan is never fast enough.
+                Aborted::TookTooLong(error) => {
+                    slow += 1;
+                    if SLOW_TRIES <= slow {
+                        return Err(
+                            StoreError::new(StoreClass::Retryable, error).in_backend("postgres")
+                        );
+                    }
+                }
             }
 
             tokio::time::sleep(pause.mul_f64(0.5 + Random.fraction())).await;
@@ -145,8 +157,7 @@ impl Inner {
         let failed = |error| Failure::Database(Aborted::By(error));
         let connection = self.connections.acquire().await.map_err(failed)?;
         let traffic = self.connections.traffic();
-        let mut transaction =
-            PlanTransaction::new(connection, self.protocol, self.window, traffic);
+        let mut transaction = PlanTransaction::new(connection, self.protocol, self.window, traffic);
 
         let applied = apply_group(&mut transaction, &[(&plan.script, bindings)]).await;
         if transaction.lost_its_session() {

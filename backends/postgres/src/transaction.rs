@@ -19,8 +19,19 @@ use crate::statements::generated;
 pub(crate) enum Aborted {
     /// The database failed it.
     By(PostgresError),
-    /// It took so long that a subscriber might have passed over its events already.
-    TookTooLong,
+    /// A subscriber might have passed over its events already.
+    TookTooLong(TookTooLong),
+}
+
+/// A plan whose transaction did not reach its commit within half of the lag window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the plan wrote for {} ms before its commit; half of the lag window is {} ms", took.as_millis(),
+    limit.as_millis()
+)]
+pub(crate) struct TookTooLong {
+    took: Duration,
+    limit: Duration,
 }
 
 /// One transaction, which applies one plan.
@@ -30,7 +41,8 @@ pub(crate) struct PlanTransaction<'a> {
     protocol: Protocol,
     window: Duration,
     traffic: &'a TrafficMeter,
-    begun: Instant,
+    /// The time of its first write. No event of it was numbered before.
+    writes_since: Option<Instant>,
     state: State,
 }
 
@@ -55,8 +67,15 @@ impl<'a> PlanTransaction<'a> {
         window: Duration,
         traffic: &'a TrafficMeter,
     ) -> Self {
-        let (begun, state) = (Instant::now(), State::Over);
-        Self { connection: Some(connection), protocol, window, traffic, begun, state }
+        let (writes_since, state) = (None, State::Over);
+        Self { connection: Some(connection), protocol, window, traffic, writes_since, state }
+    }
+
+    /// Fails if a commit, which takes time as well, might end after the lag window.
+    fn check_time(&self) -> Result<(), Aborted> {
+        let took = self.writes_since.map_or(Duration::ZERO, |since| since.elapsed());
+        let limit = self.window / 2;
+        if took <= limit { Ok(()) } else { Err(Aborted::TookTooLong(TookTooLong { took, limit })) }
     }
 
     /// True if the session ended.
@@ -104,10 +123,7 @@ impl ScriptConnection for PlanTransaction<'_> {
     async fn control(&mut self, text: &'static str) -> Result<(), Aborted> {
         let control = self.transaction_control();
         if text == control.commit {
-            // A commit takes time, too: it has the other half of the window.
-            if self.window / 2 < self.begun.elapsed() {
-                return Err(Aborted::TookTooLong);
-            }
+            self.check_time()?;
             let done = self.send(text).await.map_err(PostgresError::write);
             done.map_err(|error| self.failed(error))?;
             self.state = State::Over;
@@ -115,7 +131,7 @@ impl ScriptConnection for PlanTransaction<'_> {
         }
 
         if text == control.begin {
-            (self.begun, self.state) = (Instant::now(), State::Open);
+            (self.writes_since, self.state) = (None, State::Open);
         }
         let done = self.send(text).await.map_err(PostgresError::read);
         done.map_err(|error| self.failed(error))
@@ -141,6 +157,11 @@ impl ScriptConnection for PlanTransaction<'_> {
             self.control(self.transaction_control().begin).await.map_err(Failure::Database)?;
         }
 
+        let is_write = matches!(step, ScriptStep::Write { .. });
+        if is_write {
+            self.writes_since.get_or_insert_with(Instant::now);
+        }
+
         let mut arguments = PgArguments::default();
         for bound in values {
             bind::add(&mut arguments, &bound.value, bound.ty)?;
@@ -150,7 +171,6 @@ impl ScriptConnection for PlanTransaction<'_> {
         let query = query.persistent(self.protocol == Protocol::Named);
 
         let connection = self.sending().map_err(Failure::Database)?;
-        let is_write = matches!(step, ScriptStep::Write { .. });
         if is_write && statement.yields.is_empty() {
             let done = query.execute(&mut **connection).await.map_err(PostgresError::read);
             let done = done.map_err(|error| Failure::Database(self.failed(error)))?;
@@ -172,7 +192,7 @@ impl ScriptConnection for PlanTransaction<'_> {
     fn is_unique_violation(aborted: &Aborted) -> bool {
         match aborted {
             Aborted::By(error) => error.is_unique_violation(),
-            Aborted::TookTooLong => false,
+            Aborted::TookTooLong(_) => false,
         }
     }
 }

@@ -165,6 +165,23 @@ mod tests {
     }
 
     #[test]
+    fn the_scheme_says_the_design() {
+        for (url, read, expected) in [
+            ("postgres://db/ff", "postgres://db/ff", Design::Locking),
+            ("postgresql://db/ff", "postgresql://db/ff", Design::Locking),
+            ("postgres-occ://me:a@db/ff", "postgres://me:a@db/ff", Design::Optimistic),
+            (
+                "POSTGRES-OCC://db/ff?sslmode=require",
+                "postgres://db/ff?sslmode=require",
+                Design::Optimistic,
+            ),
+            ("", "", Design::Locking),
+        ] {
+            assert_eq!(design(url.to_owned()), (read.to_owned(), expected));
+        }
+    }
+
+    #[test]
     fn each_server_of_a_list_has_its_own_options() {
         let servers = |url: &str| -> Vec<String> {
             let server = |one: &PgConnectOptions| {

@@ -4,7 +4,6 @@
 //! `FF_WRITERS_MS=30000` writes for so long; `FF_SEED=17` draws the same again.
 
 use std::env;
-use std::str::FromStr as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -15,11 +14,12 @@ use ff_core::rules::ctx::{Seeded, Source as _};
 use ff_core::stream_subscribe::{
     StreamCursor, decode_postgres_event_cursor, encode_postgres_event_cursor,
 };
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgPool, PgPoolOptions};
 
 use super::{BOUND, Events};
-use crate::backends::{self, Bench, postgres_url};
+use crate::backends::{self, Bench};
 use crate::bench::{lane, worker};
+use crate::plain::PlainSql;
 use ff_core::stream_events::LeaseHistoryEvent;
 use futures_util::StreamExt as _;
 
@@ -122,20 +122,32 @@ async fn subscribe(backend: &dyn EngineBackend, cursor: StreamCursor) -> Events<
 
 /// As many connections as writers, beside the backend's own.
 async fn writers_pool(bench: &Bench) -> PgPool {
-    let options = PgConnectOptions::from_str(&postgres_url()).unwrap();
+    let PlainSql::Postgres(own) = &bench.plain else { panic!("Postgres it is") };
     PgPoolOptions::new()
         .max_connections(u32::try_from(WRITERS).unwrap())
-        .connect_with(options.options([("search_path", bench.schema().as_str())]))
+        .connect_with(own.connect_options().as_ref().clone())
         .await
         .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_subscriber_sees_every_event_once_and_in_order() {
+    each_sees_every_event(backends::postgres().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "scripts/test --occ runs it"]
+async fn every_subscriber_of_postgres_occ_sees_every_event_once_and_in_order() {
+    let window = Duration::from_secs(2);
+    each_sees_every_event(backends::postgres_occ_with(|o| o.lag_window(window)).await).await;
+}
+
+/// Subscribers that come and go see what is written meanwhile, committed late or rolled back.
+async fn each_sees_every_event(bench: Bench) {
     let span = Duration::from_millis(number("FF_WRITERS_MS", 5_000));
     let seed = number("FF_SEED", u64::from(uuid::Uuid::new_v4().as_u128() as u32));
     println!("FF_SEED={seed}");
-    let bench = Arc::new(backends::postgres().await);
+    let bench = Arc::new(bench);
     let pool = writers_pool(&bench).await;
     let last = Arc::new(AtomicI64::new(0));
     let source = |number: u64| Seeded::new(seed.wrapping_mul(1_000).wrapping_add(number));
