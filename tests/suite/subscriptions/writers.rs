@@ -34,6 +34,13 @@ fn number(variable: &str, default: u64) -> u64 {
     given.parse().unwrap_or_else(|_| panic!("{variable} is no number: {given}"))
 }
 
+/// When a subscriber leaves, at the latest.
+#[derive(Clone, Copy)]
+struct Leaves {
+    after_events: usize,
+    after_ms: usize,
+}
+
 /// A number below `bound`.
 fn below(source: &mut Seeded, bound: usize) -> usize {
     (source.fraction() * bound as f64) as usize
@@ -81,6 +88,7 @@ async fn follow(
     backend: Arc<dyn EngineBackend>,
     mut source: Seeded,
     last: Arc<AtomicI64>,
+    leaves: Leaves,
 ) -> Vec<i64> {
     let mut seen: Vec<i64> = Vec::new();
     // How much of what was seen lies behind.
@@ -94,9 +102,9 @@ async fn follow(
         assert!(started.elapsed() < 4 * BOUND, "{} seen, the last is {reached}", seen.len());
         let cursor = encode_postgres_event_cursor(reached);
         let mut events = subscribe(backend.as_ref(), cursor).await;
-        for _ in 0..=below(&mut source, 300) {
+        for _ in 0..=below(&mut source, leaves.after_events) {
             // Also leaves while it waits.
-            let patience = Duration::from_millis(1 + below(&mut source, 200) as u64);
+            let patience = Duration::from_millis(1 + below(&mut source, leaves.after_ms) as u64);
             let Ok(event) = tokio::time::timeout(patience, events.next()).await else { break };
             let event = event.unwrap().unwrap();
             let number = decode_postgres_event_cursor(event.cursor()).unwrap().unwrap();
@@ -132,18 +140,22 @@ async fn writers_pool(bench: &Bench) -> PgPool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_subscriber_sees_every_event_once_and_in_order() {
-    each_sees_every_event(backends::postgres().await).await;
+    let leaves = Leaves { after_events: 300, after_ms: 200 };
+    each_sees_every_event(backends::postgres().await, leaves).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "scripts/test --occ runs it"]
 async fn every_subscriber_of_postgres_occ_sees_every_event_once_and_in_order() {
+    // A subscriber that comes back waits at a missing number for the whole window again.
+    let leaves = Leaves { after_events: 5_000, after_ms: 4_000 };
     let window = Duration::from_secs(2);
-    each_sees_every_event(backends::postgres_occ_with(|o| o.lag_window(window)).await).await;
+    let bench = backends::postgres_occ_with(|options| options.lag_window(window)).await;
+    each_sees_every_event(bench, leaves).await;
 }
 
 /// Subscribers that come and go see what is written meanwhile, committed late or rolled back.
-async fn each_sees_every_event(bench: Bench) {
+async fn each_sees_every_event(bench: Bench, leaves: Leaves) {
     let span = Duration::from_millis(number("FF_WRITERS_MS", 5_000));
     let seed = number("FF_SEED", u64::from(uuid::Uuid::new_v4().as_u128() as u32));
     println!("FF_SEED={seed}");
@@ -154,7 +166,7 @@ async fn each_sees_every_event(bench: Bench) {
     let followers: Vec<_> = (0..SUBSCRIBERS)
         .map(|number| {
             let backend = Arc::clone(&bench.backend);
-            tokio::spawn(follow(backend, source(100 + number), Arc::clone(&last)))
+            tokio::spawn(follow(backend, source(100 + number), Arc::clone(&last), leaves))
         })
         .collect();
     let end = Instant::now() + span;
