@@ -12,13 +12,15 @@ use ff_core::engine_error::StoreError;
 pub use ff_core::contracts::Opening;
 
 /// The schemes that [`open`] knows, as messages list them.
-const KNOWN: &str = "sqlite:PATH, file:PATH, postgres://…, mariadb://…, memory:";
+const KNOWN: &str = "sqlite:PATH, file:PATH, postgres://…, postgres-occ://…, mariadb://…, memory:";
 
 /// Opens the database at `url` with the default options, and migrates it to the current schema.
 ///
 /// - `sqlite:PATH`, `file:PATH`: a SQLite file, created if missing; `sqlite::memory:` is private to
 ///   the engine that opens it. In PATH, `%23` stands for `#`, `%3F` for `?`, `%25` for `%`;
 /// - `postgres://…`, `postgresql://…`: a Postgres database;
+/// - `postgres-occ://…`: a database with the protocol of Postgres that detects conflicts when a
+///   transaction commits, such as YugabyteDB;
 /// - `mariadb://…`, `mysql://…`: a MariaDB database;
 /// - `memory:`: tables in this process's memory, gone with the engine.
 ///
@@ -299,7 +301,7 @@ impl Scheme {
     pub fn of(url: &str) -> Result<Self, OpenError> {
         match url.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase()).as_deref() {
             Some("sqlite" | "file") => Ok(Self::Sqlite),
-            Some("postgres" | "postgresql") => Ok(Self::Postgres),
+            Some("postgres" | "postgresql" | "postgres-occ") => Ok(Self::Postgres),
             Some("mariadb" | "mysql") => Ok(Self::MariaDb),
             Some("memory") => Ok(Self::Memory),
             // Text before a slash is part of a path, not a scheme. Nor may a password be repeated.
@@ -415,6 +417,7 @@ mod tests {
             ("file:///var/ff.db?mode=rwc", Scheme::Sqlite),
             ("postgres://me@db/ff", Scheme::Postgres),
             ("postgresql://db", Scheme::Postgres),
+            ("postgres-occ://db", Scheme::Postgres),
             ("mariadb://me@db/ff", Scheme::MariaDb),
             ("mysql://db/ff", Scheme::MariaDb),
             ("memory:", Scheme::Memory),

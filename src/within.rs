@@ -22,7 +22,8 @@ pub trait InTransaction: Send {
     ///
     /// # Errors
     /// `Validation(InvalidInput)` for an engine on another kind of database. A transaction on
-    /// another database of the kind is refused by the first operation. `Unavailable` on MariaDB.
+    /// another database of the kind is refused by the first operation, as is one on an optimistic
+    /// database. `Unavailable` on MariaDB.
     fn within<'t>(&'t mut self, engine: &dyn EngineBackend) -> Result<Within<'t>, EngineError>;
 
     /// Commits it, as the method of the same name of `sqlx::Transaction` does.

@@ -5,6 +5,7 @@
 
 mod mariadb;
 mod postgres;
+mod postgres_occ;
 mod sqlite;
 
 use ff_core::plan::Name;
@@ -15,6 +16,7 @@ use sea_query::{Expr, FunctionCall, InsertStatement, SelectStatement, TableCreat
 pub use mariadb::MariaDb;
 pub(crate) use mariadb::MariaDbQueryBuilder;
 pub use postgres::Postgres;
+pub use postgres_occ::PostgresOcc;
 pub use sqlite::Sqlite;
 
 use crate::ddl::CountText;
@@ -303,6 +305,12 @@ pub trait Dialect: Send + Sync {
     /// The number of the current transaction, which is assigned by the call if need be; 0 where
     /// writers take turns.
     fn transaction_id(&self) -> Expr;
+
+    /// The value that an insert gives for the number of an event's transaction. `None` where the
+    /// column's default gives it.
+    fn event_stamp(&self) -> Option<Expr> {
+        None
+    }
 
     /// The quotient of two integers that are not negative, without its fraction.
     fn whole_quotient(&self, value: Expr, divisor: i64) -> Expr;

@@ -10,8 +10,8 @@ use ff_core::plan::{Compare, Path, Predicate};
 use ff_core::schema::execution::TOKENS_BELOW;
 use ff_core::schema::{ColumnRef, TableRef};
 use sea_query::{
-    Alias, CommonTableExpression, Expr, ExprTrait, IntoTableRef, JoinType, Query, SelectStatement,
-    UnionType, WithClause,
+    Alias, Asterisk, CommonTableExpression, Expr, ExprTrait, IntoTableRef, JoinType, Query,
+    SelectStatement, UnionType, WithClause,
 };
 
 use crate::dialect::{Dialect, ListSearch};
@@ -136,6 +136,15 @@ impl<'a> ByList<'a> {
         Expr::case(is_within, behind).finally(known()).into()
     }
 
+    /// The alias under which the best rows are selected for [`Self::only_best`].
+    pub(crate) fn alias_of_best(&self, dialect: &dyn Dialect) -> &'static str {
+        match dialect.list_search() {
+            // Nothing else has the table's name.
+            ListSearch::Lateral => self.table.name,
+            ListSearch::InCondition | ListSearch::RowByRow => "best",
+        }
+    }
+
     /// Has the select take `rows` once for each list that `lists` has. They are a select from the
     /// table under `alias`, with an order and a limit of its own.
     pub(crate) fn each(
@@ -151,28 +160,36 @@ impl<'a> ByList<'a> {
         select.from(lists).join_lateral(JoinType::InnerJoin, rows, Alias::new(alias), always);
     }
 
-    /// Restricts a select from the table under its own name to the best rows of each known list,
-    /// for a database that has no `LATERAL`. `best` selects nothing yet, from the table under that
-    /// alias, and has an order and a limit.
+    /// Has the select take, by the table's name, the best rows of each known list that is covered.
+    /// `best` selects nothing yet, from the table under [`Self::alias_of_best`], and has an order
+    /// and a limit.
     pub(crate) fn only_best(
         &self,
         dialect: &dyn Dialect,
         known: &mut WithClause,
         select: &mut SelectStatement,
         mut best: SelectStatement,
-        alias: &'static str,
         best_first: BestFirst<'_>,
     ) {
-        if dialect.list_search() == ListSearch::RowByRow {
-            known.cte(self.row_by_row(dialect, &best, alias, best_first));
-            self.join_found(select);
-            return;
+        let alias = self.alias_of_best(dialect);
+        match dialect.list_search() {
+            ListSearch::Lateral => {
+                best.column((alias, Asterisk));
+                self.each(dialect, select, KNOWN, best, alias);
+                select.and_where(Self::covered());
+            }
+            ListSearch::InCondition => {
+                best.and_where(self.key(dialect, alias).eq(Expr::col((KNOWN, KEY))));
+                best.column((alias, ROW_ID));
+                select.from(KNOWN).cross_join(self.table.name);
+                select.and_where(Self::covered());
+                select.and_where(Expr::col((self.table.name, ROW_ID)).in_subquery(best));
+            }
+            ListSearch::RowByRow => {
+                known.cte(self.row_by_row(dialect, &best, alias, best_first));
+                self.join_found(select);
+            }
         }
-        best.and_where(self.key(dialect, alias).eq(Expr::col((KNOWN, KEY))));
-        best.column((alias, ROW_ID));
-        select.from(KNOWN).cross_join(self.table.name);
-        select.and_where(Self::covered());
-        select.and_where(Expr::col((self.table.name, ROW_ID)).in_subquery(best));
     }
 
     /// The keys of the covered lists.

@@ -10,9 +10,9 @@ use sea_query::{
 
 use crate::audit;
 use crate::clauses::{held_value, order};
-use crate::dialect::{Dialect, ListSearch};
+use crate::dialect::Dialect;
 use crate::flags::flagged;
-use crate::lists::{BestFirst, ByList, KNOWN};
+use crate::lists::{BestFirst, ByList};
 use crate::scalar::{Operands, Scalars};
 use crate::statement::{Bind, BindSource, RenderError, Statement};
 use crate::writer::{self, Tree, fence, limit_by, placeholder};
@@ -260,9 +260,7 @@ fn list_by_list(
     by_list: &ByList<'_>,
     [each, limit]: [usize; 2],
 ) -> (SelectStatement, WithClause) {
-    let table = read.table.name;
-    let lateral = dialect.list_search() == ListSearch::Lateral;
-    let alias = if lateral { table } else { "best" };
+    let (table, alias) = (read.table.name, by_list.alias_of_best(dialect));
     let mut operands = Direct { dialect };
     let mut known = by_list.known(dialect, &mut operands);
     let mut scalars = Scalars { dialect, operands: &mut operands, subject: Some(alias) };
@@ -277,13 +275,7 @@ fn list_by_list(
         }
         limit_by(rows, limit);
     }
-    if lateral {
-        best.column((alias, Asterisk));
-        by_list.each(dialect, &mut select, KNOWN, best, alias);
-        select.and_where(ByList::covered());
-    } else {
-        let order = BestFirst { order: &read.order, limit: each };
-        by_list.only_best(dialect, &mut known, &mut select, best, alias, order);
-    }
+    let order = BestFirst { order: &read.order, limit: each };
+    by_list.only_best(dialect, &mut known, &mut select, best, order);
     (select, known)
 }

@@ -7,7 +7,7 @@ mod pick;
 
 use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Expr as Scalar, Guard, Mutation, Name, OnConflict, Path, Plan, Return, Shape};
-use ff_core::schema::{ColumnRef, TableRef};
+use ff_core::schema::{ColumnRef, Default as Absent, TableRef};
 use sea_query::{
     Alias, Condition, Expr, ExprTrait, InsertStatement, Query, SelectStatement, UpdateStatement,
 };
@@ -210,10 +210,9 @@ fn write_returning(
 
     let tree = match mutation {
         Mutation::Insert { table, row, on_conflict } => {
-            let values = row.iter().map(|(column, expr)| scalars.expr(expr, column.ty)).collect();
+            let (columns, values) = inserted(&mut scalars, *table, row);
             let unprevented = (is_gate(plan, mutation) && !plan.unless.is_empty())
                 .then(|| unprevented(dialect, scalars.operands, plan));
-            let columns = inserted_columns(dialect, row);
             let mut insert = insert_one(columns, values, unprevented)
                 .map_err(|error| unsupported(dialect, &error))?;
             insert.into_table(table.name);
@@ -229,18 +228,7 @@ fn write_returning(
             Tree::Insert(insert)
         }
         Mutation::InsertEach { table, items, row, on_conflict } => {
-            let mut values = Query::select();
-            for (column, expr) in row {
-                values.expr(scalars.expr(expr, column.ty));
-            }
-
-            let list = dialect.items(scalars.expr(items, ColumnType::Bytes));
-            // Without a condition, SQLite would parse ON CONFLICT as the ON of a join.
-            values.from_function(list, ITEM).and_where(Expr::cust("TRUE"));
-
-            let mut insert = InsertStatement::new();
-            insert.into_table(table.name).columns(inserted_columns(dialect, row));
-            insert.select_from(values).map_err(|error| unsupported(dialect, &error))?;
+            let mut insert = insert_each(&mut scalars, *table, items, row)?;
             add_on_conflict(dialect, &mut insert, *table, on_conflict)?;
             Tree::Insert(insert)
         }
@@ -272,6 +260,58 @@ fn write_returning(
     let yields = returned.iter().map(|column| column.ty).collect();
     let statement = Statement::new(dialect, &tree, operands.binds, yields);
     Ok(ScriptStep::Write { statement, must_write, holds })
+}
+
+/// The column of the number of an event's transaction, and the number that the insert gives, where
+/// neither the row nor the column's default does. It goes first, as the column is: it is evaluated
+/// before the event takes its own number.
+fn event_stamp(
+    dialect: &dyn Dialect,
+    table: TableRef,
+    row: &[(ColumnRef, Scalar)],
+) -> Option<(Alias, Expr)> {
+    let mut columns = table.columns.iter();
+    let column = columns.find(|column| matches!(column.default, Absent::Transaction))?;
+    let is_given = row.iter().any(|(given, _)| given.name == column.name);
+    let stamp = dialect.event_stamp().filter(|_| !is_given)?;
+    Some((Alias::new(column.name), stamp))
+}
+
+/// The columns that an insert names, and their values.
+fn inserted(
+    scalars: &mut Scalars<'_, impl Operands>,
+    table: TableRef,
+    row: &[(ColumnRef, Scalar)],
+) -> (Vec<Alias>, Vec<Expr>) {
+    let dialect = scalars.dialect;
+    let mut columns = inserted_columns(dialect, row);
+    let given = row.iter().map(|(column, expr)| scalars.expr(expr, column.ty));
+    let mut values: Vec<Expr> = given.collect();
+    if let Some((column, stamp)) = event_stamp(dialect, table, row) {
+        columns.insert(0, column);
+        values.insert(0, stamp);
+    }
+    (columns, values)
+}
+
+/// The insert of one row for each element of a list.
+fn insert_each(
+    scalars: &mut Scalars<'_, impl Operands>,
+    table: TableRef,
+    items: &Scalar,
+    row: &[(ColumnRef, Scalar)],
+) -> Result<InsertStatement, RenderError> {
+    let dialect = scalars.dialect;
+    let (columns, values) = inserted(scalars, table, row);
+    let list = dialect.items(scalars.expr(items, ColumnType::Bytes));
+    // Without a condition, SQLite would parse ON CONFLICT as the ON of a join.
+    let mut select = Query::select();
+    select.exprs(values).from_function(list, ITEM).and_where(Expr::cust("TRUE"));
+
+    let mut insert = InsertStatement::new();
+    insert.into_table(table.name).columns(columns);
+    insert.select_from(select).map_err(|error| unsupported(dialect, &error))?;
+    Ok(insert)
 }
 
 /// The insert of one row, under a condition if there is one.

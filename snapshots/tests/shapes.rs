@@ -6,10 +6,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use ff_catalogue::client::client_calls;
 use ff_catalogue::{Call, Sample, samples};
-use ff_codegen::{Dialect, MariaDb, Postgres, RenderError, ScriptStep, Sqlite};
+use ff_codegen::{Dialect, MariaDb, Postgres, PostgresOcc, RenderError, ScriptStep, Sqlite};
 use sqlformat::{FormatOptions, QueryParams};
 
 const DIALECTS: [&dyn Dialect; 3] = [&Postgres, &Sqlite, &MariaDb];
+
+/// The same, and the one that writes nearly the statements of another.
+const ALL_DIALECTS: [&dyn Dialect; 4] = [&Postgres, &Sqlite, &MariaDb, &PostgresOcc];
 
 /// The statements that a sample becomes in a dialect.
 fn statements(dialect: &dyn Dialect, call: &Call) -> Result<Vec<String>, RenderError> {
@@ -87,33 +90,52 @@ fn by_operation() -> BTreeMap<&'static str, Vec<Sample>> {
     operations
 }
 
+/// The cases of an operation, and the SQL of each in these dialects.
+fn page(samples: &[Sample], dialects: &[&dyn Dialect]) -> String {
+    let mut page = String::new();
+    let mut shown = Shown::new();
+    for (index, Sample { case, call, .. }) in samples.iter().enumerate() {
+        // A case that asks several things has several headings.
+        let before = samples.iter().take(index).filter(|other| other.case == *case).count();
+        let heading = match before {
+            0 => case.to_string(),
+            _ => format!("{case} ({})", before + 1),
+        };
+
+        page.push_str(&format!("=== {heading} ===\n{call}\n"));
+        for dialect in dialects {
+            page.push_str(&format!("\n--- {} ---\n", dialect.name()));
+            page.push_str(&show(&mut shown, *dialect, &heading, call));
+            page.push('\n');
+        }
+        page.push('\n');
+    }
+    page
+}
+
+/// Compares the page with the reviewed one in a folder beside this one.
+fn assert_reviewed(folder: &str, operation: &str, page: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(format!("../{folder}"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(operation, page));
+}
+
 #[test]
 fn every_operation_is_reviewed() {
     for (operation, samples) in by_operation() {
-        let mut page = String::new();
-        let mut shown = Shown::new();
-        for (index, Sample { case, call, .. }) in samples.iter().enumerate() {
-            // A case that asks several things has several headings.
-            let before = samples.iter().take(index).filter(|other| other.case == *case).count();
-            let heading = match before {
-                0 => case.to_string(),
-                _ => format!("{case} ({})", before + 1),
-            };
+        assert_reviewed("shapes", operation, &page(&samples, &DIALECTS));
+    }
+}
 
-            page.push_str(&format!("=== {heading} ===\n{call}\n"));
-            for dialect in DIALECTS {
-                page.push_str(&format!("\n--- {} ---\n", dialect.name()));
-                page.push_str(&show(&mut shown, dialect, &heading, call));
-                page.push('\n');
-            }
-            page.push('\n');
-        }
-
-        let mut settings = insta::Settings::clone_current();
-        settings.set_snapshot_path("../shapes");
-        settings.set_prepend_module_to_snapshot(false);
-        settings.set_omit_expression(true);
-        settings.bind(|| insta::assert_snapshot!(operation, page));
+/// The dialect differs from that of Postgres and from the form of a script in a few clauses, which
+/// these operations show.
+#[test]
+fn the_clauses_of_postgres_occ_are_reviewed() {
+    let operations = by_operation();
+    for operation in ["claim", "complete_execution", "create_execution"] {
+        assert_reviewed("occ", operation, &page(&operations[operation], &[&PostgresOcc]));
     }
 }
 
@@ -133,7 +155,7 @@ fn no_snapshot_outlives_its_operation() {
 #[test]
 fn no_value_is_ever_written_into_a_text() {
     for sample in samples() {
-        for dialect in DIALECTS {
+        for dialect in ALL_DIALECTS {
             for sql in statements(dialect, &sample.call).expect("every sample renders") {
                 for value in ["renderer-1", "render-invoice", "printer on fire", "1700000"] {
                     assert!(!sql.contains(value), "{}: {value} in {sql}", sample.operation);
@@ -230,8 +252,12 @@ async fn every_statement_prepares_on_postgres() {
     let name = SchemaName::new(&schema).expect("a schema name");
     migrate(&pool, &MigrateOptions::new().schema(name)).await.expect("migrates");
     let mut connection = pool.acquire().await.expect("a connection");
+    let dialects: [&dyn Dialect; 2] = [&Postgres, &PostgresOcc];
     for (name, call) in calls() {
-        for sql in statements(&Postgres, &call).expect("every sample renders") {
+        for sql in dialects
+            .iter()
+            .flat_map(|dialect| statements(*dialect, &call).expect("every sample renders"))
+        {
             let text = sqlx::AssertSqlSafe(sql.clone());
             let prepared = connection.prepare(sqlx::SqlSafeStr::into_sql_str(text)).await;
             prepared.map(drop).unwrap_or_else(|error| panic!("{name}: {error}\n{sql}"));

@@ -3,6 +3,7 @@
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use ff_backend_mariadb::MariaDbBackend;
 use ff_backend_memory::MemoryBackend;
@@ -246,6 +247,21 @@ pub(crate) async fn postgres_copy() -> Bench {
     postgres_opened(options, Leftover::Database(copy)).await
 }
 
+/// The same, for the engine of optimistic databases: each plan is a serializable transaction. One
+/// case cancels a thousand executions at once, which takes a debug build several seconds.
+pub(crate) async fn postgres_occ() -> Bench {
+    postgres_occ_with(|options| options.lag_window(Duration::from_secs(10))).await
+}
+
+/// The same, with further options.
+pub(crate) async fn postgres_occ_with(
+    with: impl FnOnce(PostgresOptions) -> PostgresOptions,
+) -> Bench {
+    let copy = copies::Copy::take_optimistic().await;
+    let options = PostgresOptions::new(copy.url()).schema(copies::schema());
+    postgres_opened(with(options), Leftover::Database(copy)).await
+}
+
 /// A fresh, migrated schema, reached through `url` with further options.
 pub(crate) async fn postgres_with(
     url: String,
@@ -369,6 +385,12 @@ macro_rules! conformance {
             #[test]
             fn postgres() {
                 crate::backends::run(crate::backends::postgres_copy(), case);
+            }
+
+            #[test]
+            #[ignore = "scripts/test --occ runs it"]
+            fn postgres_occ() {
+                crate::backends::run(crate::backends::postgres_occ(), case);
             }
 
             #[test]

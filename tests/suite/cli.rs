@@ -16,6 +16,7 @@ pub(crate) mod guide;
 mod json;
 mod mariadb;
 mod money;
+mod occ;
 mod opening;
 mod operator;
 mod pooler;

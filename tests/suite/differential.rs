@@ -1,5 +1,6 @@
 //! Random histories come to the same outcomes and leave the same rows, in memory, on SQLite in a
-//! file and on Postgres; on MariaDB, too, where FF_MARIADB_TEST_URL names a server.
+//! file and on Postgres; on MariaDB, too, where FF_MARIADB_TEST_URL names a server, and as on an
+//! optimistic database, where FF_OCC is set.
 //!
 //! A history is drawn step by step from its seed. Every step is done on all of them, under the same
 //! clock, and its outcomes are compared; the rows are compared every few steps and at the end.
@@ -178,6 +179,9 @@ async fn run_until(next: Arc<AtomicU64>, end: u64) -> (Tally, Option<String>) {
     let mut databases = vec![backends::sqlite_file().await, backends::postgres().await];
     if env::var_os("FF_MARIADB_TEST_URL").is_some() {
         databases.push(backends::mariadb().await);
+    }
+    if env::var_os("FF_OCC").is_some() {
+        databases.push(backends::postgres_occ().await);
     }
     let mut failed = None;
     while failed.is_none() {

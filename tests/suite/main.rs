@@ -24,6 +24,7 @@ mod locks;
 mod mariadb;
 mod metrics;
 mod money;
+mod occ;
 mod plain;
 mod plans;
 mod process;

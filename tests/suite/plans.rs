@@ -14,7 +14,7 @@ mod obstructed;
 mod rows;
 mod schedules;
 
-use ff_codegen::{Postgres, ScriptStep, Sqlite};
+use ff_codegen::{Dialect, Postgres, PostgresOcc, ScriptStep, Sqlite, Statement};
 use ff_core::backend::{BackendTag, CapabilitySet};
 use ff_core::engine::{Step, Transition};
 use ff_core::plan::Shape;
@@ -58,6 +58,16 @@ fn claim_shape() -> Shape {
         Step::Commit(plan, _) => plan.shape(),
         Step::Read(_) | Step::Answer(_) => panic!("a claim is one plan"),
     }
+}
+
+/// The statement that picks the rows of a claim.
+fn pick_of_claim(dialect: &dyn Dialect) -> Statement {
+    let script = ff_codegen::script(dialect, &claim_shape()).unwrap();
+    let pick = script.once.into_iter().find_map(|step| match step {
+        ScriptStep::Pick { statement, .. } => Some(statement),
+        ScriptStep::Guard { .. } | ScriptStep::Write { .. } => None,
+    });
+    pick.expect("a claim picks rows")
 }
 
 /// Fills 256 partitions: what has ended, what needs a GPU and comes first, and what any worker can
@@ -135,6 +145,27 @@ async fn postgres_claims_by_its_index_and_scans_no_table() {
     bench.tear_down().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "scripts/test --occ runs it"]
+async fn postgres_occ_claims_by_its_index_and_scans_no_table() {
+    let bench = backends::postgres_occ_with(|options| options.max_connections(1)).await;
+    let PlainSql::Postgres(pool) = &bench.plain else { panic!("Postgres it is") };
+    cold(&bench).await;
+    fill(&bench).await;
+
+    let pick = pick_of_claim(&PostgresOcc);
+    let mut connection = pool.acquire().await.unwrap();
+    let plan = explain::postgres(&mut connection, &pick.sql, pick.binds.len()).await;
+    drop(connection);
+    assert!(plan.uses(CLAIM_INDEX) && !plan.scans_a_table, "{plan}");
+
+    let before = Scans::of(pool).await;
+    work(&bench).await;
+    let after = Scans::of(pool).await;
+    assert_eq!(after.sequential, before.sequential, "sequential scans of executions and attempts");
+    bench.tear_down().await;
+}
+
 /// What the server has counted in this schema.
 struct Scans {
     /// Sequential scans of what grows large.
@@ -178,13 +209,8 @@ impl Scans {
 async fn sqlite_claims_by_its_index() {
     let bench = backends::sqlite_file().await;
     fill(&bench).await;
-    let script = ff_codegen::script(&Sqlite, &claim_shape()).unwrap();
-    let pick = script.once.iter().find_map(|step| match step {
-        ScriptStep::Pick { statement, .. } => Some(statement.sql.clone()),
-        ScriptStep::Guard { .. } | ScriptStep::Write { .. } => None,
-    });
     let PlainSql::Sqlite(pool) = &bench.plain else { panic!("SQLite it is") };
-    let plan = explain::sqlite(pool, &pick.expect("a claim picks rows")).await;
+    let plan = explain::sqlite(pool, &pick_of_claim(&Sqlite).sql).await;
     assert!(plan.accesses.iter().any(|access| access.uses(CLAIM_INDEX)), "{plan}");
     assert!(!plan.scans_a_table, "{plan}");
     assert!(!plan.to_string().contains("TEMP B-TREE"), "{plan}");

@@ -31,6 +31,7 @@ use crate::error::PostgresError;
 use crate::listen::Listener;
 use crate::migrate::{self, MigrateError, MigrateOptions};
 use crate::notify::Notifier;
+use crate::optimistic::OptimisticCommitter;
 use crate::reader::Reader;
 use crate::session::Protocol;
 use crate::within::Place;
@@ -45,6 +46,8 @@ pub struct PostgresBackend {
     pub(crate) keeper: Arc<Keeper>,
     pub(crate) reader: Arc<Reader>,
     pub(crate) committer: Committer,
+    /// Commits instead, where the database is an optimistic one.
+    pub(crate) optimistic: Option<OptimisticCommitter>,
     /// The place of its tables, once it is known.
     pub(crate) place: Arc<Mutex<Option<Place>>>,
     process_state: Arc<ProcessState>,
@@ -115,15 +118,23 @@ impl PostgresBackend {
         let bell = Arc::<Bell>::default();
         let (trust, servers) = (Arc::clone(&options.trust), Arc::clone(&options.servers));
         let connections = Connections::new(pool.clone(), options.ping_after, trust, servers);
-        let notifier =
-            Notifier::new(connections.clone(), protocol, Arc::clone(&bell), options.notifies);
+        let window = options.window();
+        let notifies = options.notifies && window.is_none();
+        let notifier = Notifier::new(connections.clone(), protocol, Arc::clone(&bell), notifies);
 
         let (given, wall) = (options.clock.clone(), options.wall_clock.clone());
         let clock = Clock::new(given, wall, Arc::clone(&options.connected));
         let own = notifier.sender().to_owned();
 
+        let optimistic = window.map(|window| {
+            let (connections, notifier) = (connections.clone(), notifier.clone());
+            OptimisticCommitter::new(connections, protocol, window, notifier)
+        });
+
+        let (read, most) = (connections.clone(), options.max_connections);
         Self {
-            reader: Arc::new(Reader::new(connections.clone(), protocol, options.max_connections)),
+            reader: Arc::new(Reader::new(read, protocol, most, window)),
+            optimistic,
             committer: Committer::new(connections.clone(), protocol, limits, notifier),
             keeper: Arc::new(Keeper { clock, connections, protocol }),
             process_state: Arc::new(ProcessState::over_kept_entries()),
@@ -162,7 +173,15 @@ impl PostgresBackend {
     }
 
     async fn check_parameters(&self) -> Result<(), sqlx::Error> {
-        parameters::check(&mut *self.pool.acquire().await?).await
+        parameters::check(&mut *self.pool.acquire().await?, self.options.design).await
+    }
+
+    /// Applies the plan within the request time-out.
+    async fn apply(&self, plan: Plan, held_row: HeldRow) -> Result<Commit, EngineError> {
+        match &self.optimistic {
+            Some(optimistic) => self.in_time("commit", optimistic.commit(plan, held_row)).await,
+            None => self.in_time("commit", self.committer.commit(plan, held_row)).await,
+        }
     }
 
     /// Limits the work to the request time-out.
@@ -234,11 +253,11 @@ impl Executor for PostgresBackend {
     }
 
     async fn commit(&self, plan: Plan) -> Result<Commit, EngineError> {
-        self.in_time("commit", self.committer.commit(plan, HeldRow::Await)).await
+        self.apply(plan, HeldRow::Await).await
     }
 
     async fn commit_unless_locked(&self, plan: Plan) -> Result<Commit, EngineError> {
-        self.in_time("commit", self.committer.commit(plan, HeldRow::GiveUp)).await
+        self.apply(plan, HeldRow::GiveUp).await
     }
 
     fn bell(&self) -> &Bell {
@@ -246,7 +265,10 @@ impl Executor for PostgresBackend {
     }
 
     fn ring_for_other_processes(&self) {
-        self.listener.start();
+        // Subscribers of other processes poll where the database notifies of nothing.
+        if self.optimistic.is_none() {
+            self.listener.start();
+        }
     }
 
     fn commands_sent(&self) -> Traffic {
@@ -255,7 +277,8 @@ impl Executor for PostgresBackend {
 
     async fn inspect_database(&self) -> Result<DatabaseReport, EngineError> {
         let connections = self.keeper.connections.clone();
-        let read = async move { inspection::inspect(&connections).await };
+        let design = self.options.design;
+        let read = async move { inspection::inspect(&connections, design).await };
         let max = self.options.max_connections;
         self.in_time("inspect", async { read.await.map_err(|error| error.into_engine(max)) }).await
     }
@@ -333,6 +356,9 @@ impl Executor for PostgresBackend {
             self.scanners.shutdown(grace).await;
             self.listener.close().await;
             self.committer.drain().await;
+            if let Some(optimistic) = &self.optimistic {
+                optimistic.drain().await;
+            }
             self.pool.close().await;
         });
         drained.await.map_err(|_| EngineError::Timeout { op: "drain", elapsed: grace })

@@ -149,6 +149,23 @@ pub(crate) fn read(binds: &[Bind], bindings: &Bindings) -> Result<PgArguments, E
     Ok(arguments)
 }
 
+/// Adds a value of a step of a script.
+///
+/// # Errors
+/// `Validation(Corruption)` for a value of another type, `Validation(PayloadTooLarge)` for one that
+/// is too large to send.
+pub(crate) fn add(
+    arguments: &mut PgArguments,
+    value: &Value,
+    ty: ColumnType,
+) -> Result<(), EngineError> {
+    if !fits(value, ty) {
+        return Err(corrupt(format!("a value of a plan is no {ty:?}")));
+    }
+    let added = scalar(arguments, value, ty);
+    added.map_err(|error| EngineError::refused_by_database("postgres", error))
+}
+
 fn array(
     arguments: &mut PgArguments,
     values: &[&Value],

@@ -17,7 +17,7 @@ use crate::clock::Given;
 use crate::connections::Trust;
 use crate::error::PostgresError;
 use crate::migrate::SchemaName;
-use crate::parameters;
+use crate::parameters::{self, Design};
 use crate::servers::{self, Servers};
 use crate::session::Protocol;
 use crate::url;
@@ -25,6 +25,12 @@ use crate::within::Place;
 
 /// The number of prepared statements that a connection keeps: more than there are shapes.
 const STATEMENT_CACHE: usize = 512;
+
+/// The number of statements, about, of a plan that is a script.
+const STEPS: usize = 6;
+
+/// The default of [`PostgresOptions::lag_window`].
+const LAG_WINDOW: Duration = Duration::from_secs(5);
 
 /// The default idle time after which a connection is tested before use.
 const IDLE: Duration = Duration::from_secs(5);
@@ -68,6 +74,8 @@ pub struct PostgresOptions {
     pub(crate) opening: Option<Opening>,
     pub(crate) notifies: bool,
     pub(crate) ping_after: Duration,
+    pub(crate) design: Design,
+    pub(crate) lag_window: Duration,
 }
 
 impl PostgresOptions {
@@ -75,8 +83,9 @@ impl PostgresOptions {
     /// migrations; other processes are notified of commits.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
+        let (url, design) = url::design(url.into());
         Self {
-            url: url.into(),
+            url,
             max_connections: 10,
             min_connections: 0,
             acquire_timeout: Duration::from_secs(30),
@@ -94,6 +103,8 @@ impl PostgresOptions {
             servers: Arc::default(),
             opening: None,
             notifies: true,
+            design,
+            lag_window: LAG_WINDOW,
             ping_after: IDLE,
         }
     }
@@ -233,6 +244,34 @@ impl PostgresOptions {
         self
     }
 
+    /// True for a database that detects conflicts when a transaction commits. The scheme
+    /// `postgres-occ` of the URL says the same. Plans then run one by one in serializable
+    /// transactions, other processes are not notified, and [`crate::PostgresBackend::within`] is
+    /// refused. All processes on a database must choose alike.
+    #[must_use]
+    pub fn optimistic(mut self, optimistic: bool) -> Self {
+        self.design = if optimistic { Design::Optimistic } else { Design::Locking };
+        self
+    }
+
+    /// The longest time between the insert of an event and the end of its transaction, on an
+    /// optimistic database: 5 s by default. A subscriber waits that long at a missing number, so no
+    /// clock of a server may be wrong by as much. A plan that writes for longer than half of it is
+    /// rolled back, sent again twice, and then refused.
+    #[must_use]
+    pub fn lag_window(mut self, lag_window: Duration) -> Self {
+        self.lag_window = lag_window;
+        self
+    }
+
+    /// The lag window, where it has an effect.
+    pub(crate) fn window(&self) -> Option<Duration> {
+        match self.design {
+            Design::Locking => None,
+            Design::Optimistic => Some(self.lag_window),
+        }
+    }
+
     pub(crate) fn protocol(&self) -> Protocol {
         if self.unnamed_statements { Protocol::Unnamed } else { Protocol::Named }
     }
@@ -251,7 +290,7 @@ impl PostgresOptions {
         let first = tokio::time::timeout(self.acquire_timeout, self.servers.find()).await;
         let first = first.map_err(|_| failed(sqlx::Error::PoolTimedOut))?;
         let (connect, mut first) = first.map_err(|error| error.into_engine(max_connections))?;
-        parameters::check(&mut first).await.map_err(failed)?;
+        parameters::check(&mut first, self.design).await.map_err(failed)?;
         let place = Place::of(&mut first).await.map_err(failed)?;
 
         // The pool makes its own connections, so an error here does not matter.
@@ -304,7 +343,7 @@ impl PostgresOptions {
         }
 
         if self.session_parameters {
-            connect = parameters::ask(connect);
+            connect = parameters::ask(connect, self.design);
         }
 
         if let Some(schema) = &self.schema {
@@ -312,7 +351,10 @@ impl PostgresOptions {
         }
 
         match self.protocol() {
-            Protocol::Named => connect.statement_cache_capacity(STATEMENT_CACHE),
+            Protocol::Named => connect.statement_cache_capacity(match self.design {
+                Design::Locking => STATEMENT_CACHE,
+                Design::Optimistic => STATEMENT_CACHE * STEPS,
+            }),
             Protocol::Unnamed => connect.statement_cache_capacity(0),
         }
     }
@@ -342,6 +384,8 @@ impl fmt::Debug for PostgresOptions {
             .field("max_in_flight", &self.max_in_flight)
             .field("opening", &self.opening)
             .field("notifies", &self.notifies)
+            .field("design", &self.design)
+            .field("lag_window", &self.lag_window)
             .field("ping_after", &self.ping_after)
             .finish_non_exhaustive()
     }

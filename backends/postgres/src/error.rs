@@ -129,6 +129,11 @@ impl PostgresError {
         self.sqlstate().as_deref() == Some("55P03")
     }
 
+    /// True if the connection failed before any change was possible.
+    pub(crate) fn lost_connection_unchanged(&self) -> bool {
+        self.lost_connection() && self.class == StoreClass::Retryable
+    }
+
     /// True if the connection failed, rather than the statement.
     pub(crate) fn lost_connection(&self) -> bool {
         self.class.may_pass() && self.ends_session() && !self.refuses_another()

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::connections::Connections;
 use crate::error::PostgresError;
-use crate::parameters;
+use crate::parameters::{self, Design};
 
 /// The time to wait for a second connection. Without one, a pooler is not noticed.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -22,11 +22,14 @@ const ROUNDS: usize = 3;
 ///
 /// # Errors
 /// Those of connecting and of a read.
-pub(crate) async fn inspect(connections: &Connections) -> Result<DatabaseReport, PostgresError> {
+pub(crate) async fn inspect(
+    connections: &Connections,
+    design: Design,
+) -> Result<DatabaseReport, PostgresError> {
     let mut connection = connections.acquire().await?;
     let mut report = DatabaseReport::default();
     let read = async {
-        report.settings = parameters::read(&mut connection).await?;
+        report.settings = parameters::read(&mut connection, design).await?;
         report.oldest_snapshot = oldest_snapshot(&mut connection).await?;
         report.tables_without_statistics = tables(&mut connection).await?;
         report.sequences = sequences(&mut connection).await?;

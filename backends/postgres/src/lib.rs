@@ -23,12 +23,14 @@ mod listen;
 pub mod migrate;
 mod notify;
 mod numbers;
+mod optimistic;
 mod parameters;
 mod reader;
 mod row_keys;
 mod servers;
 mod session;
 mod statements;
+mod transaction;
 mod url;
 mod within;
 

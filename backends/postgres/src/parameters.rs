@@ -9,11 +9,38 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{PgConnection, Row as _};
 
 /// One setting, its wanted value, and the effect of its lack.
+#[derive(Clone, Copy)]
 struct Parameter {
     name: &'static str,
     value: &'static str,
     without: &'static str,
 }
+
+/// The way in which plans are kept apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Design {
+    /// By locks on rows.
+    Locking,
+    /// By the database, which aborts one of two transactions that conflict.
+    Optimistic,
+}
+
+impl Design {
+    /// The settings that its sessions request.
+    fn parameters(self) -> [Parameter; 5] {
+        match self {
+            Design::Locking => PARAMETERS,
+            Design::Optimistic => PARAMETERS.map(|parameter| match parameter.name {
+                ISOLATION => Parameter { value: "serializable", without: UNSAFE, ..parameter },
+                _ => parameter,
+            }),
+        }
+    }
+}
+
+const ISOLATION: &str = "default_transaction_isolation";
+
+const UNSAFE: &str = "reads may see half of a transaction's changes, where servers differ in time";
 
 const PARAMETERS: [Parameter; 5] = [
     // A text never depends on its values, so one plan fits all of them, and planning takes longer
@@ -38,7 +65,7 @@ const PARAMETERS: [Parameter; 5] = [
     },
     // A guard re-checks a row that another transaction has changed; stricter levels fail instead.
     Parameter {
-        name: "default_transaction_isolation",
+        name: ISOLATION,
         value: "read committed",
         without: "transactions that meet fail and are sent again",
     },
@@ -57,9 +84,10 @@ const SETTINGS: &str = "SELECT quote_ident(session_user), current_setting('plan_
                         current_setting('lock_timeout')";
 
 /// Requests the settings when connecting, except for those that the URL sets itself.
-pub(crate) fn ask(connect: PgConnectOptions) -> PgConnectOptions {
+pub(crate) fn ask(connect: PgConnectOptions, design: Design) -> PgConnectOptions {
     let own = connect.get_options().unwrap_or_default().to_owned();
-    let missing = PARAMETERS.iter().filter(|parameter| !own.contains(parameter.name));
+    let wanted = design.parameters();
+    let missing = wanted.iter().filter(|parameter| !own.contains(parameter.name));
     connect.options(missing.map(|parameter| (parameter.name, parameter.value)))
 }
 
@@ -69,20 +97,24 @@ pub(crate) fn ask(connect: PgConnectOptions) -> PgConnectOptions {
 /// Those of the connection.
 pub(crate) async fn read(
     connection: &mut PgConnection,
+    design: Design,
 ) -> Result<Vec<SessionSetting>, sqlx::Error> {
     // The simple protocol leaves no prepared statement behind in a pooler.
     let row = sqlx::raw_sql(SETTINGS).fetch_one(connection).await?;
     let role: String = row.try_get(0)?;
     let setting = |(parameter, index)| Ok(setting(parameter, row.try_get(index)?, &role));
-    PARAMETERS.iter().zip(1_usize..).map(setting).collect()
+    design.parameters().iter().zip(1_usize..).map(setting).collect()
 }
 
 /// Warns of each setting that the session lacks, with the statement that corrects it.
 ///
 /// # Errors
 /// Those of the connection.
-pub(crate) async fn check(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    for advice in read(connection).await?.iter().filter_map(advice) {
+pub(crate) async fn check(
+    connection: &mut PgConnection,
+    design: Design,
+) -> Result<(), sqlx::Error> {
+    for advice in read(connection, design).await?.iter().filter_map(advice) {
         tracing::warn!("{advice}");
     }
     Ok(())
@@ -110,7 +142,7 @@ mod tests {
 
     fn asked(url: &str) -> String {
         let connect: PgConnectOptions = url.parse().unwrap();
-        ask(connect).get_options().unwrap_or_default().to_owned()
+        ask(connect, Design::Locking).get_options().unwrap_or_default().to_owned()
     }
 
     #[test]

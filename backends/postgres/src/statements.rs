@@ -300,6 +300,6 @@ pub(crate) mod around {
 
 /// Vouches for a generated text, the only one that is not a literal of this crate. The generator
 /// writes it from a shape: values are placeholders, and constants are members of closed sets.
-fn generated(sql: String) -> SqlStr {
+pub(crate) fn generated(sql: String) -> SqlStr {
     AssertSqlSafe(Arc::<str>::from(sql)).into_sql_str()
 }

@@ -8,6 +8,8 @@ use std::str::FromStr;
 
 use sqlx::postgres::PgConnectOptions;
 
+use crate::parameters::Design;
+
 /// The parameter by which other clients choose one of several servers.
 const TARGET: &str = "target_session_attrs";
 
@@ -58,6 +60,16 @@ pub(crate) enum UrlError {
          name of the database, as in postgres://one:5432,two:5432/name"
     )]
     List(String),
+}
+
+/// The URL as the driver reads it, and the design that its scheme asks for.
+pub(crate) fn design(url: String) -> (String, Design) {
+    match url.split_once(':') {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("postgres-occ") => {
+            (format!("postgres:{rest}"), Design::Optimistic)
+        }
+        Some(_) | None => (url, Design::Locking),
+    }
 }
 
 /// Parses a URL into the options for each of its servers, at least one, in its order. Refuses a URL
@@ -149,6 +161,23 @@ mod tests {
         ] {
             let error = parse(url).unwrap_err().to_string();
             assert!(error.contains(named) && !error.contains("hunter2"), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_scheme_says_the_design() {
+        for (url, read, expected) in [
+            ("postgres://db/ff", "postgres://db/ff", Design::Locking),
+            ("postgresql://db/ff", "postgresql://db/ff", Design::Locking),
+            ("postgres-occ://me:a@db/ff", "postgres://me:a@db/ff", Design::Optimistic),
+            (
+                "POSTGRES-OCC://db/ff?sslmode=require",
+                "postgres://db/ff?sslmode=require",
+                Design::Optimistic,
+            ),
+            ("", "", Design::Locking),
+        ] {
+            assert_eq!(design(url.to_owned()), (read.to_owned(), expected));
         }
     }
 

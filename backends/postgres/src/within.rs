@@ -225,6 +225,11 @@ impl CallersSession<'_> {
 #[async_trait]
 impl CallersTransaction for CallersSession<'_> {
     async fn serve(&mut self, operation: &mut Operation<'_>) -> Result<(), EngineError> {
+        if self.backend.optimistic.is_some() {
+            return Err(EngineError::Unavailable {
+                op: "operations within a transaction of the caller, on an optimistic database",
+            });
+        }
         self.enter().await?;
 
         let (mut is_first, mut topics) = (true, Topics::NONE);

@@ -15,8 +15,8 @@ use crate::scalar::Scalars;
 use crate::statement::{RenderError, ScriptStep, Statement};
 use crate::writer::{Tree, limit_by};
 
-/// The table in which the best rows are looked for, by the alias it has there.
-const BEST: &str = "best";
+/// An arm of a union.
+const ARM: &str = "best";
 
 /// The order of picked rows, best first.
 type RowOrder = [(ColumnRef, Direction)];
@@ -62,7 +62,7 @@ pub(super) fn pick(
 /// A select with an order and a limit of its own, as an arm of a union.
 fn whole(select: SelectStatement) -> SelectStatement {
     let mut whole = Query::select();
-    whole.column(Asterisk).from_subquery(select, BEST);
+    whole.column(Asterisk).from_subquery(select, ARM);
     whole
 }
 
@@ -121,25 +121,26 @@ fn best_of_lists(
     by_list: &ByList<'_>,
 ) -> SelectStatement {
     let (dialect, plan) = (operands.dialect, operands.plan);
+    let (table, alias) = (selection.table.name, by_list.alias_of_best(dialect));
     let mut known = by_list.known(dialect, operands);
     let mut select = Query::select();
     select_held(dialect, &mut select, &reads::picked_reads(plan, selection));
 
-    let mut scalars = Scalars { dialect, operands: &mut *operands, subject: Some(BEST) };
+    let mut scalars = Scalars { dialect, operands: &mut *operands, subject: Some(alias) };
     let mut best = Query::select();
-    best.from_as(selection.table.name, BEST);
+    best.from_as(table, alias);
     best.cond_where(scalars.predicate(predicate));
     best.cond_where(unprevented(dialect, scalars.operands, plan));
 
     let limit = bound(operands, limit);
-    for (rows, name) in [(&mut best, BEST), (&mut select, selection.table.name)] {
+    for (rows, name) in [(&mut best, alias), (&mut select, table)] {
         for (column, direction) in best_first {
             rows.order_by((name, column.name), order(*direction));
         }
         limit_by(rows, limit);
     }
     let order = BestFirst { order: best_first, limit };
-    by_list.only_best(dialect, &mut known, &mut select, best, BEST, order);
+    by_list.only_best(dialect, &mut known, &mut select, best, order);
     select.with_cte(known);
     select
 }

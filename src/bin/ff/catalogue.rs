@@ -5,7 +5,7 @@ mod sent;
 
 use std::collections::BTreeMap;
 
-use ff_codegen::{Dialect, MariaDb, Postgres, Sqlite};
+use ff_codegen::{Dialect, MariaDb, Postgres, PostgresOcc, Sqlite};
 use serde::Serialize;
 
 use super::Global;
@@ -32,6 +32,7 @@ pub(super) struct Arguments {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum DialectName {
     Postgres,
+    PostgresOcc,
     Sqlite,
     #[value(name = "mariadb")]
     MariaDb,
@@ -42,6 +43,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure>
     if let Some(dialect) = arguments.dialect {
         return match dialect {
             DialectName::Postgres => all::run(output, &Postgres),
+            DialectName::PostgresOcc => all::run(output, &PostgresOcc),
             DialectName::Sqlite => all::run(output, &Sqlite),
             DialectName::MariaDb => all::run(output, &MariaDb),
         };

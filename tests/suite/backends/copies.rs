@@ -47,6 +47,8 @@ pub(super) struct Copy {
     name: String,
     /// What it consisted of when it was made.
     structure: String,
+    /// True if the engine is to take it for an optimistic database.
+    is_optimistic: bool,
 }
 
 impl Copy {
@@ -62,26 +64,38 @@ impl Copy {
         let original = original.await.clone();
         let name = format!("ff_test_{}", Uuid::new_v4().simple());
         run(&mut connection, format!("CREATE DATABASE {name} TEMPLATE {original}")).await;
+        // No session may depend on the default.
+        let isolation = "SET default_transaction_isolation = 'serializable'";
+        run(&mut connection, format!("ALTER DATABASE {name} {isolation}")).await;
         connection.close().await.unwrap();
 
         let mut connection = connect(url_of(&name)).await;
         let structure = structure(&mut connection).await.unwrap();
         connection.close().await.unwrap();
-        Self { name, structure }
+        Self { name, structure, is_optimistic: false }
+    }
+
+    /// The same, for the engine of optimistic databases.
+    pub(super) async fn take_optimistic() -> Self {
+        Self { is_optimistic: true, ..Self::take().await }
     }
 
     /// Where it is.
     pub(super) fn url(&self) -> String {
-        url_of(&self.name)
+        let url = url_of(&self.name);
+        match url.split_once(':') {
+            Some((_, rest)) if self.is_optimistic => format!("postgres-occ:{rest}"),
+            Some(_) | None => url,
+        }
     }
 
     /// Empties the tables for the next test, or removes it where that cannot be.
     pub(super) async fn free(self) {
-        let mut connection = connect(self.url()).await;
+        let mut connection = connect(url_of(&self.name)).await;
         let is_empty = self.empty(&mut connection).await;
         connection.close().await.unwrap();
         if is_empty.unwrap_or(false) {
-            FREE.lock().unwrap().push(self);
+            FREE.lock().unwrap().push(Self { is_optimistic: false, ..self });
         } else {
             remove(&self.name).await;
         }

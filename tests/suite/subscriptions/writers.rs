@@ -4,7 +4,6 @@
 //! `FF_WRITERS_MS=30000` writes for so long; `FF_SEED=17` draws the same again.
 
 use std::env;
-use std::str::FromStr as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -15,11 +14,12 @@ use ff_core::rules::ctx::{Seeded, Source as _};
 use ff_core::stream_subscribe::{
     StreamCursor, decode_postgres_event_cursor, encode_postgres_event_cursor,
 };
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgPool, PgPoolOptions};
 
 use super::{BOUND, Events};
-use crate::backends::{self, Bench, postgres_url};
+use crate::backends::{self, Bench};
 use crate::bench::{lane, worker};
+use crate::plain::PlainSql;
 use ff_core::stream_events::LeaseHistoryEvent;
 use futures_util::StreamExt as _;
 
@@ -32,6 +32,13 @@ const INSERT: &str = "INSERT INTO ff_lease_event \
 fn number(variable: &str, default: u64) -> u64 {
     let Ok(given) = env::var(variable) else { return default };
     given.parse().unwrap_or_else(|_| panic!("{variable} is no number: {given}"))
+}
+
+/// When a subscriber leaves, at the latest.
+#[derive(Clone, Copy)]
+struct Leaves {
+    after_events: usize,
+    after_ms: usize,
 }
 
 /// A number below `bound`.
@@ -81,6 +88,7 @@ async fn follow(
     backend: Arc<dyn EngineBackend>,
     mut source: Seeded,
     last: Arc<AtomicI64>,
+    leaves: Leaves,
 ) -> Vec<i64> {
     let mut seen: Vec<i64> = Vec::new();
     // How much of what was seen lies behind.
@@ -94,9 +102,9 @@ async fn follow(
         assert!(started.elapsed() < 4 * BOUND, "{} seen, the last is {reached}", seen.len());
         let cursor = encode_postgres_event_cursor(reached);
         let mut events = subscribe(backend.as_ref(), cursor).await;
-        for _ in 0..=below(&mut source, 300) {
+        for _ in 0..=below(&mut source, leaves.after_events) {
             // Also leaves while it waits.
-            let patience = Duration::from_millis(1 + below(&mut source, 200) as u64);
+            let patience = Duration::from_millis(1 + below(&mut source, leaves.after_ms) as u64);
             let Ok(event) = tokio::time::timeout(patience, events.next()).await else { break };
             let event = event.unwrap().unwrap();
             let number = decode_postgres_event_cursor(event.cursor()).unwrap().unwrap();
@@ -122,27 +130,43 @@ async fn subscribe(backend: &dyn EngineBackend, cursor: StreamCursor) -> Events<
 
 /// As many connections as writers, beside the backend's own.
 async fn writers_pool(bench: &Bench) -> PgPool {
-    let options = PgConnectOptions::from_str(&postgres_url()).unwrap();
+    let PlainSql::Postgres(own) = &bench.plain else { panic!("Postgres it is") };
     PgPoolOptions::new()
         .max_connections(u32::try_from(WRITERS).unwrap())
-        .connect_with(options.options([("search_path", bench.schema().as_str())]))
+        .connect_with(own.connect_options().as_ref().clone())
         .await
         .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_subscriber_sees_every_event_once_and_in_order() {
+    let leaves = Leaves { after_events: 300, after_ms: 200 };
+    each_sees_every_event(backends::postgres().await, leaves).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "scripts/test --occ runs it"]
+async fn every_subscriber_of_postgres_occ_sees_every_event_once_and_in_order() {
+    // A subscriber that comes back waits at a missing number for the whole window again.
+    let leaves = Leaves { after_events: 5_000, after_ms: 4_000 };
+    let window = Duration::from_secs(2);
+    let bench = backends::postgres_occ_with(|options| options.lag_window(window)).await;
+    each_sees_every_event(bench, leaves).await;
+}
+
+/// Subscribers that come and go see what is written meanwhile, committed late or rolled back.
+async fn each_sees_every_event(bench: Bench, leaves: Leaves) {
     let span = Duration::from_millis(number("FF_WRITERS_MS", 5_000));
     let seed = number("FF_SEED", u64::from(uuid::Uuid::new_v4().as_u128() as u32));
     println!("FF_SEED={seed}");
-    let bench = Arc::new(backends::postgres().await);
+    let bench = Arc::new(bench);
     let pool = writers_pool(&bench).await;
     let last = Arc::new(AtomicI64::new(0));
     let source = |number: u64| Seeded::new(seed.wrapping_mul(1_000).wrapping_add(number));
     let followers: Vec<_> = (0..SUBSCRIBERS)
         .map(|number| {
             let backend = Arc::clone(&bench.backend);
-            tokio::spawn(follow(backend, source(100 + number), Arc::clone(&last)))
+            tokio::spawn(follow(backend, source(100 + number), Arc::clone(&last), leaves))
         })
         .collect();
     let end = Instant::now() + span;

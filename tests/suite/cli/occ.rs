@@ -1,0 +1,44 @@
+//! The binary on a Postgres that it takes for an optimistic database.
+
+use serde_json::json;
+use sqlx::{AssertSqlSafe, Executor as _, PgPool};
+use uuid::Uuid;
+
+use super::{ONE, Place};
+use crate::backends::postgres_url;
+
+async fn remove(schema: &str) {
+    let pool = PgPool::connect(&postgres_url()).await.unwrap();
+    pool.execute(AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"))).await.unwrap();
+    pool.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "scripts/test --occ runs it"]
+async fn executions_are_submitted_worked_off_and_explained_on_postgres_occ() {
+    let url = postgres_url();
+    let (_, rest) = url.split_once(':').unwrap();
+    let (url, schema) = (format!("postgres-occ:{rest}"), format!("ff_{}", Uuid::new_v4().simple()));
+    let place = Place::new();
+    place.write("in.jsonl", &[&json!({ "kind": "k", "payload": "one", "id": ONE }).to_string()]);
+    let out = |rest: &[&str]| place.out(&[&["--db", &url, "--schema", &schema], rest].concat());
+
+    assert!(out(&["migrate"]).starts_with("applied "));
+    assert_eq!(out(&["submit", "in.jsonl"]), "1 execution: 1 created, 0 duplicate, 0 failed\n");
+    assert_eq!(out(&["submit", "in.jsonl"]), "1 execution: 0 created, 1 duplicate, 0 failed\n");
+    assert!(out(&["explain", ONE]).contains("default"));
+    out(&["work", "--until-empty", "--", "cat"]);
+    assert_eq!(out(&["result", ONE]), "one");
+    assert!(out(&["events"]).contains(ONE));
+
+    remove(&schema).await;
+}
+
+#[test]
+fn the_statements_of_postgres_occ_are_listed() {
+    let place = Place::new();
+    let catalogue = place.json(&["sql", "--all", "--dialect", "postgres-occ"]);
+    assert_eq!(catalogue["dialect"], "postgres-occ");
+    let text = catalogue.to_string();
+    assert!(text.contains("FOR UPDATE") && !text.contains("SKIP LOCKED"));
+}
