@@ -20,7 +20,7 @@ start_node() {
     if [ -s "$data/grastate.dat" ]; then
         # What it had committed, so that the others send it the rest instead of everything.
         "${as_user[@]}" "$server" --no-defaults --datadir="$data" --wsrep-recover \
-            --wsrep-provider="$provider" --log-error="$data/recovery.log" --socket="$data/socket" \
+            --wsrep-on=ON --wsrep-provider="$provider" --log-error="$data/recovery.log" --socket="$data/socket" \
             --skip-networking >/dev/null 2>&1 || true
         recovered="$(sed -n 's/.*Recovered position: *//p' "$data/recovery.log" | tail -n 1)"
         [ -z "$recovered" ] || set -- "$@" --wsrep-start-position="$recovered"

@@ -71,7 +71,9 @@ impl Ledger {
 
     /// Counts a failed call by its text.
     pub(crate) fn failure(&self, call: &str, error: &EngineError) {
-        let text: String = error.to_string().chars().take(140).collect();
+        let text = error.to_string();
+        // What follows names the execution.
+        let text: String = text.split(" {").next().unwrap_or_default().chars().take(140).collect();
         *self.lock().failures.entry(format!("{call}: {text}")).or_default() += 1;
     }
 

@@ -32,6 +32,8 @@ const TABLE: &[(u16, StoreClass)] = &[
     (1205, StoreClass::Retryable),
     // Deadlock, or a conflict that a cluster noticed at the commit: rolled back.
     (1213, StoreClass::Retryable),
+    // The savepoint is gone: the node has aborted the transaction.
+    (1305, StoreClass::Retryable),
     // A node that is cut off from its cluster, or has not joined yet; perhaps since the commit was
     // sent. The second is said of a commit that the node could not replicate, as far as it knows.
     (1047, StoreClass::OutcomeUnknown),
@@ -46,6 +48,9 @@ const TABLE: &[(u16, StoreClass)] = &[
     (2006, StoreClass::OutcomeUnknown),
     (2013, StoreClass::OutcomeUnknown),
 ];
+
+/// The number of a transaction that a node has aborted for one of another node.
+const ABORTED: u16 = 1213;
 
 /// Error numbers of a key that exists already.
 const KEY_EXISTS: [u16; 4] = [1022, 1062, 1169, 1586];
@@ -83,6 +88,13 @@ impl MariaDbError {
         Self { class, ..error }
     }
 
+    /// The failure of a transaction that the server has rolled back without saying so.
+    pub(crate) fn aborted() -> Self {
+        let source = std::io::Error::other("the node has aborted the transaction");
+        let (class, number) = (StoreClass::Retryable, Some(ABORTED));
+        Self { class, number, source: Arc::new(source) }
+    }
+
     /// A failure that a retry does not help.
     pub(crate) fn permanent(error: impl Error + Send + Sync + 'static) -> Self {
         Self { class: StoreClass::Permanent, number: None, source: Arc::new(error) }
@@ -106,7 +118,13 @@ impl MariaDbError {
 
     /// True if another transaction was faster, so that this one was rolled back.
     pub(crate) fn lost_a_race(&self) -> bool {
-        matches!(self.number, Some(1020 | 1213))
+        matches!(self.number, Some(1020 | ABORTED))
+    }
+
+    /// True if the transaction of the failed statement was rolled back, or may have been. A lock
+    /// that took too long, and a statement that was killed, leave it open.
+    pub(crate) fn breaks_transaction(&self) -> bool {
+        self.may_pass() && !matches!(self.number, Some(1205 | 1317))
     }
 
     fn refuses_content(&self) -> bool {
