@@ -192,10 +192,6 @@ impl ScriptConnection for WritingConnection {
     async fn control(&mut self, text: &'static str) -> Result<(), MariaDbError> {
         let control = self.transaction_control();
         self.is_broken = false;
-        if text == control.commit && self.is_clustered {
-            self.end_turn().await?;
-        }
-
         let failed = if text == control.commit { MariaDbError::write } else { MariaDbError::read };
         let connection = self.connected().await?;
         raw_sql(text).execute(&mut *connection).await.map_err(failed)?;
@@ -239,22 +235,28 @@ impl ScriptConnection for WritingConnection {
         matches!(open.fetch_one(connection).await, Ok(1))
     }
 
+    async fn confirm(&mut self) -> Result<(), MariaDbError> {
+        if !self.is_clustered {
+            return Ok(());
+        }
+
+        let connection = self.connected().await?;
+        let ended = raw_sql(MariaDb::CLUSTERED_END).execute(connection).await;
+        match ended.map_err(MariaDbError::read)?.rows_affected() {
+            1 => Ok(()),
+            _ => {
+                tracing::debug!("the node had aborted the transaction, and had not said so");
+                Err(MariaDbError::aborted())
+            }
+        }
+    }
+
     fn is_unique_violation(error: &MariaDbError) -> bool {
         error.is_unique_violation()
     }
 }
 
 impl WritingConnection {
-    /// Shows that the transaction is still the one that began.
-    async fn end_turn(&mut self) -> Result<(), MariaDbError> {
-        let connection = self.connected().await?;
-        let ended = raw_sql(MariaDb::CLUSTERED_END).execute(connection).await;
-        match ended.map_err(MariaDbError::read)?.rows_affected() {
-            1 => Ok(()),
-            _ => Err(MariaDbError::aborted()),
-        }
-    }
-
     async fn run_once(
         &mut self,
         step: &ScriptStep,
