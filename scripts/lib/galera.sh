@@ -17,8 +17,10 @@ start_node() {
     members="127.0.0.1:$((base + 11)),127.0.0.1:$((base + 12)),127.0.0.1:$((base + 13))"
     address="gcomm://$members"
     [ $# = 0 ] || address="gcomm://"
-    options=(--no-defaults --datadir="$data" --socket="$data/socket" --innodb-buffer-pool-size=128M
-        --binlog-format=ROW --innodb-autoinc-lock-mode=2 --wsrep-on=ON --wsrep-provider="$provider"
+    # A server that starts removes what it finds of temporary tables.
+    options=(--no-defaults --datadir="$data" --tmpdir="$data.tmp" --socket="$data/socket"
+        --innodb-buffer-pool-size=128M --binlog-format=ROW --innodb-autoinc-lock-mode=2
+        --wsrep-on=ON --wsrep-provider="$provider"
         --wsrep-cluster-name=soak --wsrep-cluster-address="$address" --wsrep-node-name="$node")
     if [ -s "$data/grastate.dat" ]; then
         # What it had committed, so that the others send it the rest instead of everything.
@@ -63,8 +65,8 @@ start_cluster() {
 
     base=$((RANDOM % 9000 + 20000))
     for node in node1 node2 node3; do
-        mkdir "$state/$node"
-        become mysql "$state/$node"
+        mkdir "$state/$node" "$state/$node.tmp"
+        become mysql "$state/$node" "$state/$node.tmp"
         init_mariadb "$state/$node"
     done
     join_node node1 --wsrep-new-cluster

@@ -52,6 +52,11 @@ const TABLE: &[(u16, StoreClass)] = &[
 /// The number of a transaction that a node has aborted for one of another node.
 const ABORTED: u16 = 1213;
 
+/// The number of a text that cannot be parsed, such as that of a trigger.
+const UNPARSED: u16 = 1064;
+/// The part of its message that says so of a trigger.
+const IN_TRIGGER: &str = " has an error in its body";
+
 /// Error numbers of a key that exists already.
 const KEY_EXISTS: [u16; 4] = [1022, 1062, 1169, 1586];
 
@@ -93,6 +98,17 @@ impl MariaDbError {
         let source = std::io::Error::other("the node has aborted the transaction");
         let (class, number) = (StoreClass::Retryable, Some(ABORTED));
         Self { class, number, source: Arc::new(source) }
+    }
+
+    /// True if a trigger cannot be parsed. On a node, the trigger is sound: the transaction was
+    /// aborted while the node parsed it.
+    pub(crate) fn is_broken_trigger(&self) -> bool {
+        self.number == Some(UNPARSED) && self.source.to_string().contains(IN_TRIGGER)
+    }
+
+    /// The same failure, where the same may succeed a moment later.
+    pub(crate) fn passing(self) -> Self {
+        Self { class: StoreClass::Retryable, ..self }
     }
 
     /// A failure that a retry does not help.

@@ -60,6 +60,7 @@ impl Writer {
             connection: None,
             is_clustered: false,
             is_broken: false,
+            has_broken_trigger: false,
             statements: 0,
         };
         tokio::spawn(async move {
@@ -158,6 +159,8 @@ struct WritingConnection {
     is_clustered: bool,
     /// True if the transaction was rolled back behind a statement that failed, or may have been.
     is_broken: bool,
+    /// True if the node has to read its triggers again.
+    has_broken_trigger: bool,
     /// The statements that the current group has sent so far.
     statements: u64,
 }
@@ -211,6 +214,9 @@ impl ScriptConnection for WritingConnection {
         {
             self.connection = None;
         }
+        if std::mem::take(&mut self.has_broken_trigger) {
+            self.reread_triggers().await;
+        }
     }
 
     async fn run(
@@ -218,11 +224,16 @@ impl ScriptConnection for WritingConnection {
         step: &ScriptStep,
         values: &[BoundValue<'_>],
     ) -> Result<StepResult, Failure> {
-        let done = self.run_once(step, values).await;
-        if let Err(Failure::Database(error)) = &done {
-            self.is_broken |= error.breaks_transaction();
+        match self.run_once(step, values).await {
+            Err(Failure::Database(error)) => {
+                let is_trigger = self.is_clustered && error.is_broken_trigger();
+                let error = if is_trigger { error.passing() } else { error };
+                self.has_broken_trigger |= is_trigger;
+                self.is_broken |= error.breaks_transaction();
+                Err(Failure::Database(error))
+            }
+            done => done,
         }
-        done
     }
 
     async fn is_in_transaction(&mut self) -> bool {
@@ -257,6 +268,14 @@ impl ScriptConnection for WritingConnection {
 }
 
 impl WritingConnection {
+    async fn reread_triggers(&mut self) {
+        let Ok(connection) = self.connected().await else { return };
+        if let Err(error) = raw_sql(MariaDb::CLUSTERED_REREAD).execute(connection).await {
+            let statement = MariaDb::CLUSTERED_REREAD;
+            tracing::warn!(%error, statement, "the node needs this statement to write again");
+        }
+    }
+
     async fn run_once(
         &mut self,
         step: &ScriptStep,

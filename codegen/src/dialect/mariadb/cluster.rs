@@ -26,4 +26,28 @@ impl MariaDb {
     /// transaction, and what follows would commit another one.
     pub const CLUSTERED_END: &'static str = "UPDATE ff_partition_config \
          SET num_quota_partitions = -num_quota_partitions WHERE num_quota_partitions < 0";
+
+    /// What makes a node read the triggers again. A transaction that is aborted while the node
+    /// reads them leaves triggers that fail every write to the table (error 1064), until then.
+    pub const CLUSTERED_REREAD: &'static str = "SET STATEMENT lock_wait_timeout = 2 FOR \
+         FLUSH LOCAL TABLES ff_exec_core";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::migrations::MARIADB;
+
+    #[test]
+    fn the_tables_with_triggers_are_those_that_a_node_reads_again() {
+        let texts = MARIADB.iter().flat_map(|migration| migration.sql.lines());
+        let events = texts.filter(|line| line.contains("FOR EACH ROW"));
+        let on = |line: &str| line.split_once(" ON ").map(|(_, table)| table.to_owned());
+        let tables: Vec<String> = events.filter_map(on).collect();
+        assert!(!tables.is_empty());
+        for table in tables {
+            let name = table.split('"').nth(1).unwrap_or_default();
+            assert!(MariaDb::CLUSTERED_REREAD.ends_with(&format!(" {name}")), "{table}");
+        }
+    }
 }
