@@ -11,26 +11,28 @@ node_port() {
 
 # Starts a node; its files exist. The first one of a cluster gets --wsrep-new-cluster.
 start_node() {
-    local node="$1" i members data="$state/$1" recovered address
+    local node="$1" i members data="$state/$1" recovered address options
     shift
     i="${node#node}"
     members="127.0.0.1:$((base + 11)),127.0.0.1:$((base + 12)),127.0.0.1:$((base + 13))"
     address="gcomm://$members"
     [ $# = 0 ] || address="gcomm://"
+    # A server that starts removes what it finds of temporary tables.
+    options=(--no-defaults --datadir="$data" --tmpdir="$data.tmp" --socket="$data/socket"
+        --innodb-buffer-pool-size=128M --binlog-format=ROW --innodb-autoinc-lock-mode=2
+        --wsrep-on=ON --wsrep-provider="$provider"
+        --wsrep-cluster-name=soak --wsrep-cluster-address="$address" --wsrep-node-name="$node")
     if [ -s "$data/grastate.dat" ]; then
         # What it had committed, so that the others send it the rest instead of everything.
-        "${as_user[@]}" "$server" --no-defaults --datadir="$data" --wsrep-recover \
-            --wsrep-provider="$provider" --log-error="$data/recovery.log" --socket="$data/socket" \
-            --skip-networking >/dev/null 2>&1 || true
+        "${as_user[@]}" "$server" "${options[@]}" --wsrep-recover --skip-networking \
+            --log-error="$data/recovery.log" >"$state/recovery.out" 2>&1 ||
+            fail "$node was not recovered: $(tail -n 5 "$state/recovery.out")"
         recovered="$(sed -n 's/.*Recovered position: *//p' "$data/recovery.log" | tail -n 1)"
         [ -z "$recovered" ] || set -- "$@" --wsrep-start-position="$recovered"
     fi
-    "${as_user[@]}" "$server" --no-defaults --datadir="$data" --socket="$data/socket" \
+    "${as_user[@]}" "$server" "${options[@]}" \
         --port="$(node_port "$i")" --bind-address=127.0.0.1 --skip-name-resolve \
         --max-connections=300 --log-error="$data/error.log" --pid-file="$data/pid" \
-        --innodb-buffer-pool-size=128M --binlog-format=ROW --innodb-autoinc-lock-mode=2 \
-        --wsrep-on=ON --wsrep-provider="$provider" --wsrep-cluster-name=soak \
-        --wsrep-cluster-address="$address" --wsrep-node-name="$node" \
         --wsrep-node-address="127.0.0.1:$((base + 10 + i))" --wsrep-sst-method=rsync \
         --wsrep-sst-receive-address="127.0.0.1:$((base + 20 + i))" --wsrep-provider-options="\
 base_port=$((base + 10 + i));gmcast.listen_addr=tcp://127.0.0.1:$((base + 10 + i));\
@@ -63,8 +65,8 @@ start_cluster() {
 
     base=$((RANDOM % 9000 + 20000))
     for node in node1 node2 node3; do
-        mkdir "$state/$node"
-        become mysql "$state/$node"
+        mkdir "$state/$node" "$state/$node.tmp"
+        become mysql "$state/$node" "$state/$node.tmp"
         init_mariadb "$state/$node"
     done
     join_node node1 --wsrep-new-cluster

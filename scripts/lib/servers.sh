@@ -44,6 +44,13 @@ need_postgres() {
     [ -n "$programs" ] || fail "no Postgres server found (looked in PATH and /usr/lib/postgresql)"
 }
 
+# Sets `pooler` to the program of PgBouncer, and installs it where it is missing.
+need_pgbouncer() {
+    command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || install_packages pgbouncer
+    pooler="$(command -v pgbouncer || echo /usr/sbin/pgbouncer)"
+    [ -x "$pooler" ] || fail "no PgBouncer found (Debian: apt-get install pgbouncer)"
+}
+
 # Sets `server` and `install` to the programs of MariaDB, and installs them where they are missing.
 need_mariadb() {
     command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] || install_packages mariadb-server

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flowfabric_sql::core::contracts::{
-    DeliverApprovalSignalArgs, ResumeCondition, ResumePolicy, SignalMatcher, SuspendArgs,
-    SuspensionReasonCode, WaitpointBinding,
+    CreateExecutionResult, DeliverApprovalSignalArgs, ResumeCondition, ResumePolicy, SignalMatcher,
+    SuspendArgs, SuspensionReasonCode, WaitpointBinding,
 };
 use flowfabric_sql::core::engine_error::{ContentionKind, StoreClass};
 use flowfabric_sql::core::handle_codec;
@@ -19,6 +19,7 @@ use flowfabric_sql::{
 };
 use uuid::Uuid;
 
+use crate::ledger::Acknowledgement;
 use crate::verdict::is_end;
 use crate::{OPEN, Phase, Soak};
 
@@ -50,9 +51,11 @@ pub(crate) async fn submit(soak: Arc<Soak>, own: usize) {
         let id = ExecutionId::solo(&soak.lane, &PartitionConfig::default());
         soak.ledger.ask_to_submit(&id);
         for tries in 0.. {
-            match soak.engine(own, tries).create_execution(submission(&soak, &id)).await {
-                Ok(_) => {
-                    soak.ledger.submitted(&id);
+            let at = soak.at(own, tries);
+            match soak.engines[at].create_execution(submission(&soak, &id)).await {
+                Ok(result) => {
+                    let is_first = matches!(result, CreateExecutionResult::Created { .. });
+                    soak.ledger.submitted(&id, Acknowledgement::now(at, tries, is_first));
                     break;
                 }
                 Err(error) => {
@@ -139,11 +142,14 @@ async fn run(soak: &Soak, own: usize, id: &ExecutionId, epoch: LeaseEpoch, handl
 
 async fn complete(soak: &Soak, own: usize, id: &ExecutionId, epoch: LeaseEpoch, handle: &Handle) {
     let result = format!("{id} {} {}", epoch.0, soak.number()).into_bytes();
-    soak.ledger.ask_to_end(id, &result);
+    soak.ledger.ask_to_end(id, epoch, &result);
     let until = Instant::now() + PATIENCE;
     for tries in 0.. {
-        match soak.engine(own, tries).complete(handle, Some(result.clone())).await {
-            Ok(()) => return soak.ledger.ended(id, &result),
+        let at = soak.at(own, tries);
+        match soak.engines[at].complete(handle, Some(result.clone())).await {
+            Ok(()) => {
+                return soak.ledger.ended(id, &result, Acknowledgement::now(at, tries, true));
+            }
             Err(error) => {
                 soak.ledger.failure("complete", &error);
                 // Refused: the lease is lost, or an earlier try was applied after all.

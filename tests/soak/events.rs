@@ -17,6 +17,10 @@ use crate::{Phase, Soak};
 /// The time without an event after which a subscriber looks at the phase.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// The number of pauses after the end of the soak until no more events are expected: a subscriber
+/// polls, and a busy server answers late.
+const LAST_PAUSES: u32 = 10;
+
 /// The events of a subscriber: the ends of each execution, and how often a number was not higher
 /// than the one before.
 #[derive(Debug, Default)]
@@ -28,7 +32,7 @@ pub(crate) struct Seen {
 
 /// Reads until the soak is over and no more events come.
 pub(crate) async fn read(soak: Arc<Soak>, own: usize) -> Seen {
-    let (mut seen, mut position) = (Seen::default(), 0);
+    let (mut seen, mut position, mut pauses) = (Seen::default(), 0, 0);
     loop {
         let from = encode_postgres_event_cursor(position);
         let all = ScannerFilter::NOOP;
@@ -40,9 +44,13 @@ pub(crate) async fn read(soak: Arc<Soak>, own: usize) -> Seen {
         loop {
             let next = match tokio::time::timeout(PAUSE, events.next()).await {
                 Ok(next) => next,
-                Err(_) if soak.phase() == Phase::Over => return seen,
-                Err(_) => continue,
+                Err(_) if soak.phase() == Phase::Over && LAST_PAUSES <= pauses => return seen,
+                Err(_) => {
+                    pauses += u32::from(soak.phase() == Phase::Over);
+                    continue;
+                }
             };
+            pauses = 0;
             // The stream ends with an error; it goes on from the last event.
             let Some(Ok(event)) = next else { break };
             let number = decode_postgres_event_cursor(&event.cursor).unwrap().unwrap_or(0);

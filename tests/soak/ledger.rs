@@ -1,23 +1,53 @@
 //! What the callers asked for, and what was acknowledged.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use flowfabric_sql::core::types::{LeaseEpoch, WaitpointId};
-use flowfabric_sql::{EngineError, ExecutionId};
+use flowfabric_sql::{EngineError, ExecutionId, TimestampMs};
+
+/// The answer to a call that changed something, or had changed it before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Acknowledgement {
+    /// The engine that answered, and so the database.
+    pub(crate) engine: usize,
+    /// The failed tries before.
+    pub(crate) tries: usize,
+    /// False if an earlier try had been applied.
+    pub(crate) is_first: bool,
+    at: TimestampMs,
+}
+
+impl Acknowledgement {
+    pub(crate) fn now(engine: usize, tries: usize, is_first: bool) -> Self {
+        Self { engine, tries, is_first, at: TimestampMs::now() }
+    }
+}
+
+impl fmt::Display for Acknowledgement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { engine, tries, is_first, at } = self;
+        let how = if *is_first { "applied" } else { "applied before" };
+        write!(f, "engine {engine} answered \"{how}\" after {tries} failed tries, at {} ms", at.0)
+    }
+}
 
 /// A result that a worker has asked to be stored.
 #[derive(Clone, Debug)]
 pub(crate) struct End {
+    /// The epoch of the lease under which it was asked for.
+    epoch: LeaseEpoch,
     pub(crate) result: Vec<u8>,
-    pub(crate) is_acknowledged: bool,
+    pub(crate) acknowledgement: Option<Acknowledgement>,
 }
 
 /// One execution, as its callers know it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known {
-    pub(crate) is_submitted: bool,
+    /// The answer to its submission.
+    pub(crate) submission: Option<Acknowledgement>,
     /// The acknowledged grants of its lease.
     pub(crate) epochs: HashSet<LeaseEpoch>,
     pub(crate) ends: Vec<End>,
@@ -27,7 +57,7 @@ pub(crate) struct Known {
 
 impl Known {
     pub(crate) fn has_ended(&self) -> bool {
-        self.ends.iter().any(|end| end.is_acknowledged)
+        self.ends.iter().any(|end| end.acknowledgement.is_some())
     }
 }
 
@@ -71,7 +101,9 @@ impl Ledger {
 
     /// Counts a failed call by its text.
     pub(crate) fn failure(&self, call: &str, error: &EngineError) {
-        let text: String = error.to_string().chars().take(140).collect();
+        let text = error.to_string();
+        // What follows names the execution.
+        let text: String = text.split(" {").next().unwrap_or_default().chars().take(140).collect();
         *self.lock().failures.entry(format!("{call}: {text}")).or_default() += 1;
     }
 
@@ -81,9 +113,13 @@ impl Ledger {
         inner.executions.insert(id.clone(), Known::default());
     }
 
-    pub(crate) fn submitted(&self, id: &ExecutionId) {
-        if let Some(known) = self.lock().executions.get_mut(id) {
-            known.is_submitted = true;
+    pub(crate) fn submitted(&self, id: &ExecutionId, answer: Acknowledgement) {
+        let mut inner = self.lock();
+        if let Some(known) = inner.executions.get_mut(id) {
+            known.submission = Some(answer);
+        }
+        if !answer.is_first && answer.tries == 0 {
+            inner.violations.push(format!("{id}: a repeat that was none: {answer}"));
         }
     }
 
@@ -92,12 +128,15 @@ impl Ledger {
         let mut inner = self.lock();
         let known = inner.executions.entry(id.clone()).or_default();
         let is_new = known.epochs.insert(epoch);
-        let had_ended = known.has_ended();
+        // The answer may come late: the lease has lapsed, and a later one has ended meanwhile.
+        let ended =
+            known.ends.iter().find(|end| end.acknowledgement.is_some() && end.epoch < epoch);
+        let ended = ended.map(|end| end.epoch);
         if !is_new {
             inner.violations.push(format!("{id}: epoch {epoch:?} was granted twice"));
         }
-        if had_ended {
-            inner.violations.push(format!("{id}: claimed in epoch {epoch:?} after its end"));
+        if let Some(end) = ended {
+            inner.violations.push(format!("{id}: claimed in {epoch:?}, and ended in {end:?}"));
         }
     }
 
@@ -108,18 +147,18 @@ impl Ledger {
         !std::mem::replace(&mut known.is_suspended, true)
     }
 
-    pub(crate) fn ask_to_end(&self, id: &ExecutionId, result: &[u8]) {
-        let end = End { result: result.to_vec(), is_acknowledged: false };
+    pub(crate) fn ask_to_end(&self, id: &ExecutionId, epoch: LeaseEpoch, result: &[u8]) {
+        let end = End { epoch, result: result.to_vec(), acknowledgement: None };
         self.lock().executions.entry(id.clone()).or_default().ends.push(end);
     }
 
     /// Notes an acknowledged end.
-    pub(crate) fn ended(&self, id: &ExecutionId, result: &[u8]) {
+    pub(crate) fn ended(&self, id: &ExecutionId, result: &[u8], answer: Acknowledgement) {
         let mut inner = self.lock();
         let Some(known) = inner.executions.get_mut(id) else { return };
         let had_ended = known.has_ended();
         for end in known.ends.iter_mut().filter(|end| end.result == result) {
-            end.is_acknowledged = true;
+            end.acknowledgement = Some(answer);
         }
         inner.open = inner.open.saturating_sub(usize::from(!had_ended));
         if had_ended {
@@ -155,11 +194,12 @@ impl Ledger {
     pub(crate) fn report(&self, loaded: Duration, drained: Duration) {
         let inner = self.lock();
         let count = |of: &dyn Fn(&Known) -> usize| inner.executions.values().map(of).sum::<usize>();
-        let unknown = |known: &Known| known.ends.iter().filter(|end| !end.is_acknowledged).count();
+        let unknown =
+            |known: &Known| known.ends.iter().filter(|end| end.acknowledgement.is_none()).count();
         println!(
             "soak: {} s of load: {} acknowledged submissions, {} claims, {} signals, {} ends",
             loaded.as_secs(),
-            count(&|known| usize::from(known.is_submitted)),
+            count(&|known| usize::from(known.submission.is_some())),
             count(&|known| known.epochs.len()),
             count(&|known| known.signals),
             count(&|known| usize::from(known.has_ended())),

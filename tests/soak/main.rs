@@ -58,10 +58,15 @@ impl Soak {
         *self.phase.borrow()
     }
 
-    /// The engine for this try of a call: its own first, then one after the other.
-    pub(crate) fn engine(&self, own: usize, tries: usize) -> &Arc<dyn EngineBackend> {
+    /// The number of the engine for this try of a call: its own first, then one after the other.
+    pub(crate) fn at(&self, own: usize, tries: usize) -> usize {
         let at = if tries == 0 { own } else { self.turn.fetch_add(1, Ordering::Relaxed) };
-        &self.engines[at % self.engines.len()]
+        at % self.engines.len()
+    }
+
+    /// The engine for this try of a call.
+    pub(crate) fn engine(&self, own: usize, tries: usize) -> &Arc<dyn EngineBackend> {
+        &self.engines[self.at(own, tries)]
     }
 
     /// A number that no other call gets.
@@ -78,6 +83,7 @@ fn variable(name: &str) -> String {
 #[ignore = "the load of scripts/soak"]
 async fn load() {
     let stop = PathBuf::from(variable("FF_SOAK_STOP"));
+    tracing_subscriber::fmt().with_env_filter("ff_backend_mariadb=debug").init();
     let mut engines = Vec::new();
     for url in variable("FF_SOAK_URLS").split_whitespace() {
         engines.push(OpenOptions::new().open(url).await.unwrap());

@@ -67,7 +67,7 @@ pub(crate) async fn drain(soak: &Soak, bound: Duration) -> Duration {
             }
             let state = soak.engine(0, 1).read_execution_state(&id).await;
             let ended = matches!(&state, Ok(Some(state)) if is_end(*state));
-            let never_was = matches!(&state, Ok(None)) && !known.is_submitted;
+            let never_was = matches!(&state, Ok(None)) && known.submission.is_none();
             open += usize::from(!ended && !never_was);
         }
         if open == 0 {
@@ -123,8 +123,8 @@ impl Verdict {
         found: Option<(PublicState, Option<Vec<u8>>)>,
     ) {
         let Some((state, result)) = found else {
-            if known.is_submitted {
-                self.lost.push(format!("{id}: submitted, and not there (engine {own})"));
+            if let Some(answer) = &known.submission {
+                self.lost.push(format!("{id}: submitted, and not there (engine {own}): {answer}"));
             }
             return;
         };
@@ -133,11 +133,12 @@ impl Verdict {
         }
 
         let result = result.unwrap_or_default();
-        let mut acknowledged = known.ends.iter().filter(|end| end.is_acknowledged);
-        if let Some(end) = acknowledged.find(|end| end.result != result) {
+        for end in known.ends.iter().filter(|end| end.result != result) {
+            let Some(answer) = &end.acknowledgement else { continue };
             let expected = String::from_utf8_lossy(&end.result);
             let result = String::from_utf8_lossy(&result);
-            self.lost.push(format!("{id}: {expected} was acknowledged, {result} is stored"));
+            self.lost
+                .push(format!("{id}: {expected} was acknowledged, {result} is stored: {answer}"));
         }
         if !known.has_ended() && known.ends.iter().any(|end| end.result == result) {
             self.resolved += 1;
@@ -148,7 +149,7 @@ impl Verdict {
 
     /// Every execution has one event of its end, for each subscriber.
     fn count(&mut self, own: usize, executions: &HashMap<ExecutionId, Known>, seen: &Seen) {
-        for id in executions.keys().filter(|id| executions[*id].is_submitted) {
+        for id in executions.keys().filter(|id| executions[*id].submission.is_some()) {
             let times = seen.ends.get(id).copied().unwrap_or_default();
             if times != 1 {
                 self.missed.push(format!("{id}: subscriber {own} got {times} events of its end"));

@@ -143,15 +143,14 @@ impl Bench {
     }
 
     async fn another_postgres(&self) -> Arc<PostgresBackend> {
-        let url = match &self.leftover {
-            Leftover::Database(copy) => copy.url(),
+        let options = match &self.leftover {
+            Leftover::Database(copy) => copy.options(),
             Leftover::Schema(..)
             | Leftover::Nothing
             | Leftover::Directory(_)
-            | Leftover::MariaDb(..) => postgres_url(),
+            | Leftover::MariaDb(..) => PostgresOptions::new(postgres_url()).schema(self.schema()),
         };
-        let options = PostgresOptions::new(url).schema(self.schema()).clock(self.clock.reader());
-        PostgresBackend::open(options).await.unwrap()
+        PostgresBackend::open(options.clock(self.clock.reader())).await.unwrap()
     }
 
     /// The schema of the tables on Postgres.
@@ -243,8 +242,12 @@ pub(crate) async fn postgres() -> Bench {
 /// A database of its own: a copy of a migrated one, which costs less than to migrate.
 pub(crate) async fn postgres_copy() -> Bench {
     let copy = copies::Copy::take().await;
-    let options = PostgresOptions::new(copy.url()).schema(copies::schema());
-    postgres_opened(options, Leftover::Database(copy)).await
+    let (options, beside) = (copy.options(), copy.beside_pooler());
+    let bench = postgres_opened(options, Leftover::Database(copy)).await;
+    match beside {
+        Some(pool) => Bench { plain: PlainSql::Postgres(pool), ..bench },
+        None => bench,
+    }
 }
 
 /// The same, for the engine of optimistic databases: each plan is a serializable transaction. One
@@ -258,8 +261,7 @@ pub(crate) async fn postgres_occ_with(
     with: impl FnOnce(PostgresOptions) -> PostgresOptions,
 ) -> Bench {
     let copy = copies::Copy::take_optimistic().await;
-    let options = PostgresOptions::new(copy.url()).schema(copies::schema());
-    postgres_opened(with(options), Leftover::Database(copy)).await
+    postgres_opened(with(copy.options()), Leftover::Database(copy)).await
 }
 
 /// A fresh, migrated schema, reached through `url` with further options.

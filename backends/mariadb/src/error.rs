@@ -32,6 +32,8 @@ const TABLE: &[(u16, StoreClass)] = &[
     (1205, StoreClass::Retryable),
     // Deadlock, or a conflict that a cluster noticed at the commit: rolled back.
     (1213, StoreClass::Retryable),
+    // The savepoint is gone: the node has aborted the transaction.
+    (1305, StoreClass::Retryable),
     // A node that is cut off from its cluster, or has not joined yet; perhaps since the commit was
     // sent. The second is said of a commit that the node could not replicate, as far as it knows.
     (1047, StoreClass::OutcomeUnknown),
@@ -46,6 +48,14 @@ const TABLE: &[(u16, StoreClass)] = &[
     (2006, StoreClass::OutcomeUnknown),
     (2013, StoreClass::OutcomeUnknown),
 ];
+
+/// The number of a transaction that a node has aborted for one of another node.
+const ABORTED: u16 = 1213;
+
+/// The number of a text that cannot be parsed, such as that of a trigger.
+const UNPARSED: u16 = 1064;
+/// The part of its message that says so of a trigger.
+const IN_TRIGGER: &str = " has an error in its body";
 
 /// Error numbers of a key that exists already.
 const KEY_EXISTS: [u16; 4] = [1022, 1062, 1169, 1586];
@@ -83,6 +93,24 @@ impl MariaDbError {
         Self { class, ..error }
     }
 
+    /// The failure of a transaction that the server has rolled back without saying so.
+    pub(crate) fn aborted() -> Self {
+        let source = std::io::Error::other("the node has aborted the transaction");
+        let (class, number) = (StoreClass::Retryable, Some(ABORTED));
+        Self { class, number, source: Arc::new(source) }
+    }
+
+    /// True if a trigger cannot be parsed. On a node, the trigger is sound: the transaction was
+    /// aborted while the node parsed it.
+    pub(crate) fn is_broken_trigger(&self) -> bool {
+        self.number == Some(UNPARSED) && self.source.to_string().contains(IN_TRIGGER)
+    }
+
+    /// The same failure, where the same may succeed a moment later.
+    pub(crate) fn passing(self) -> Self {
+        Self { class: StoreClass::Retryable, ..self }
+    }
+
     /// A failure that a retry does not help.
     pub(crate) fn permanent(error: impl Error + Send + Sync + 'static) -> Self {
         Self { class: StoreClass::Permanent, number: None, source: Arc::new(error) }
@@ -106,7 +134,13 @@ impl MariaDbError {
 
     /// True if another transaction was faster, so that this one was rolled back.
     pub(crate) fn lost_a_race(&self) -> bool {
-        matches!(self.number, Some(1020 | 1213))
+        matches!(self.number, Some(1020 | ABORTED))
+    }
+
+    /// True if the transaction of the failed statement was rolled back, or may have been. A lock
+    /// that took too long, and a statement that was killed, leave it open.
+    pub(crate) fn breaks_transaction(&self) -> bool {
+        self.may_pass() && !matches!(self.number, Some(1205 | 1317))
     }
 
     fn refuses_content(&self) -> bool {

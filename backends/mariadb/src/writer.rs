@@ -55,8 +55,14 @@ impl Writer {
     ) -> Self {
         let (queue, orders) = mpsc::channel(QUEUE);
         let (ending, ended) = watch::channel(());
-        let connection =
-            WritingConnection { connections, connection: None, is_clustered: false, statements: 0 };
+        let connection = WritingConnection {
+            connections,
+            connection: None,
+            is_clustered: false,
+            is_broken: false,
+            has_broken_trigger: false,
+            statements: 0,
+        };
         tokio::spawn(async move {
             Task { connection, bell, traffic, orders }.work().await;
             drop(ending);
@@ -151,6 +157,10 @@ struct WritingConnection {
     connection: Option<MySqlConnection>,
     /// True if the connection leads to a node of a Galera cluster.
     is_clustered: bool,
+    /// True if the transaction was rolled back behind a statement that failed, or may have been.
+    is_broken: bool,
+    /// True if the node has to read its triggers again.
+    has_broken_trigger: bool,
     /// The statements that the current group has sent so far.
     statements: u64,
 }
@@ -164,6 +174,10 @@ impl WritingConnection {
                 let mut connection = self.connections.connect().await?;
                 let clustered = is_clustered(&mut connection).await;
                 self.is_clustered = clustered.map_err(MariaDbError::read)?;
+                if self.is_clustered {
+                    let set = raw_sql(MariaDb::CLUSTERED_WRITES).execute(&mut connection).await;
+                    set.map_err(MariaDbError::read)?;
+                }
                 connection
             }
         };
@@ -179,17 +193,15 @@ impl ScriptConnection for WritingConnection {
     }
 
     async fn control(&mut self, text: &'static str) -> Result<(), MariaDbError> {
-        let failed = if text == self.transaction_control().commit {
-            MariaDbError::write
-        } else {
-            MariaDbError::read
-        };
+        let control = self.transaction_control();
+        self.is_broken = false;
+        let failed = if text == control.commit { MariaDbError::write } else { MariaDbError::read };
         let connection = self.connected().await?;
         raw_sql(text).execute(&mut *connection).await.map_err(failed)?;
 
-        if text == self.transaction_control().begin && self.is_clustered {
+        if text == control.begin && self.is_clustered {
             let connection = self.connected().await?;
-            let turn = raw_sql(MariaDb::CLUSTERED_TURN).execute(connection).await;
+            let turn = raw_sql(MariaDb::CLUSTERED_BEGIN).execute(connection).await;
             turn.map_err(MariaDbError::read)?;
         }
         Ok(())
@@ -202,9 +214,69 @@ impl ScriptConnection for WritingConnection {
         {
             self.connection = None;
         }
+        if std::mem::take(&mut self.has_broken_trigger) {
+            self.reread_triggers().await;
+        }
     }
 
     async fn run(
+        &mut self,
+        step: &ScriptStep,
+        values: &[BoundValue<'_>],
+    ) -> Result<StepResult, Failure> {
+        match self.run_once(step, values).await {
+            Err(Failure::Database(error)) => {
+                let is_trigger = self.is_clustered && error.is_broken_trigger();
+                let error = if is_trigger { error.passing() } else { error };
+                self.has_broken_trigger |= is_trigger;
+                self.is_broken |= error.breaks_transaction();
+                Err(Failure::Database(error))
+            }
+            done => done,
+        }
+    }
+
+    async fn is_in_transaction(&mut self) -> bool {
+        // On a node the session is always in a transaction, if only in the next one.
+        if self.is_broken {
+            return false;
+        }
+        let Some(connection) = &mut self.connection else { return false };
+        let open = query_scalar::<_, i64>("SELECT CAST(@@in_transaction AS SIGNED)");
+        matches!(open.fetch_one(connection).await, Ok(1))
+    }
+
+    async fn confirm(&mut self) -> Result<(), MariaDbError> {
+        if !self.is_clustered {
+            return Ok(());
+        }
+
+        let connection = self.connected().await?;
+        let ended = raw_sql(MariaDb::CLUSTERED_END).execute(connection).await;
+        match ended.map_err(MariaDbError::read)?.rows_affected() {
+            1 => Ok(()),
+            _ => {
+                tracing::debug!("the node had aborted the transaction, and had not said so");
+                Err(MariaDbError::aborted())
+            }
+        }
+    }
+
+    fn is_unique_violation(error: &MariaDbError) -> bool {
+        error.is_unique_violation()
+    }
+}
+
+impl WritingConnection {
+    async fn reread_triggers(&mut self) {
+        let Ok(connection) = self.connected().await else { return };
+        if let Err(error) = raw_sql(MariaDb::CLUSTERED_REREAD).execute(connection).await {
+            let statement = MariaDb::CLUSTERED_REREAD;
+            tracing::warn!(%error, statement, "the node needs this statement to write again");
+        }
+    }
+
+    async fn run_once(
         &mut self,
         step: &ScriptStep,
         values: &[BoundValue<'_>],
@@ -232,15 +304,5 @@ impl ScriptConnection for WritingConnection {
             rows.push(columns.clone().map(cell).collect::<Result<_, _>>()?);
         }
         Ok(StepResult { rows, changed: 0 })
-    }
-
-    async fn is_in_transaction(&mut self) -> bool {
-        let Some(connection) = &mut self.connection else { return false };
-        let open = query_scalar::<_, i64>("SELECT CAST(@@in_transaction AS SIGNED)");
-        matches!(open.fetch_one(connection).await, Ok(1))
-    }
-
-    fn is_unique_violation(error: &MariaDbError) -> bool {
-        error.is_unique_violation()
     }
 }

@@ -56,7 +56,7 @@ impl Connections {
         Self { pool, turns, withheld, trust, servers, traffic, kept }
     }
 
-    /// Takes back a connection whose last answer is complete.
+    /// Keeps a connection whose last answer is complete for the next session.
     pub(crate) fn keep(&self, held: Held) {
         self.kept.keep(held);
     }

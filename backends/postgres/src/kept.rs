@@ -1,10 +1,10 @@
 //! Connections between two statements that follow each other soon.
 //!
-//! The pool asks the server whether a connection lives each time that it gets one back. Nobody has
-//! the connection meanwhile, and the server answers twice as often as it is asked for something. So
-//! a connection whose last answer is complete is kept here for the next statement. It goes back to
-//! the pool when none comes at once, and every second: the pool checks its age, and whoever shares
-//! the pool may wait for it.
+//! The driver's pool asks the server whether a connection lives each time that the connection comes
+//! back: a second round trip for each operation of a lone caller, and no statement can have the
+//! connection meanwhile. So a connection whose last answer is complete is kept here for the next
+//! statement. It returns to the pool when no statement comes at once, and every second: the pool
+//! checks its age, and the application that shares the pool may wait for it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::connections::{Held, Trust};
 /// The time for which a connection is kept that no statement takes.
 const IDLE: Duration = Duration::from_millis(50);
 
-/// The time after which a connection goes back although it is used.
+/// The time after which a connection returns to the pool although statements use it.
 const AWAY: Duration = Duration::from_secs(1);
 
 /// The connections that are kept.
@@ -44,7 +44,7 @@ struct Idle {
 impl Kept {
     /// Keeps connections of a pool that tests those which were idle for that time.
     pub(crate) fn new(pool: PgPool, ping_after: Duration, trust: Arc<Trust>) -> Arc<Self> {
-        // Whoever shares the pool finds the others there.
+        // An application that shares the pool finds the others there.
         let half = pool.options().get_max_connections().div_ceil(2) as usize;
         let most = if IDLE < ping_after { half } else { 0 };
         Arc::new(Self { pool, most, trust, state: Mutex::default() })
@@ -92,7 +92,7 @@ impl Kept {
     }
 }
 
-/// Returns connections that nobody uses to the pool, for as long as some are kept.
+/// Returns unused connections to the pool, for as long as some are kept.
 struct Sweeper(Arc<Kept>);
 
 impl Sweeper {

@@ -102,7 +102,7 @@ impl Session {
         sent.map_err(explain).inspect_err(|error| self.judge(error))
     }
 
-    /// Gives the connection to whoever needs one next.
+    /// Gives the connection to the next session.
     pub(crate) fn release(&mut self) {
         if let Some(connection) = self.connection.take().filter(|_| self.is_answered) {
             self.connections.keep(connection);

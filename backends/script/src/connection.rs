@@ -86,6 +86,13 @@ pub trait ScriptConnection {
     /// and later statements would then commit on their own.
     fn is_in_transaction(&mut self) -> impl Future<Output = bool> + Send;
 
+    /// Fails if the transaction is not the one that began: a database may roll it back and run
+    /// later statements in another one, without an error of any. Called behind the last plan,
+    /// since refusals, too, hold only for what one transaction has found.
+    fn confirm(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        async { Ok(()) }
+    }
+
     /// True if a row with the key of a new one exists already. Such a failure refuses the plan.
     fn is_unique_violation(error: &Self::Error) -> bool;
 }

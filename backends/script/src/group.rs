@@ -61,7 +61,7 @@ async fn together<C: ScriptConnection>(
         outcomes.push(end.outcome);
     }
 
-    commit(connection, outcomes).await.map(Some)
+    end(connection, outcomes).await.map(Some)
 }
 
 /// The transaction with a savepoint for each plan.
@@ -76,14 +76,15 @@ async fn one_by_one<C: ScriptConnection>(
         outcomes.push(apply_behind_savepoint(connection, *plan).await?);
     }
 
-    commit(connection, outcomes).await
+    end(connection, outcomes).await
 }
 
-/// Makes the changes durable, if there are any.
-async fn commit<C: ScriptConnection>(
+/// Confirms the outcomes, and makes the changes durable, if there are any.
+async fn end<C: ScriptConnection>(
     connection: &mut C,
     outcomes: Vec<Outcome<C::Error>>,
 ) -> Result<Vec<Outcome<C::Error>>, C::Error> {
+    connection.confirm().await?;
     if has_applied(&outcomes) {
         connection.control(connection.transaction_control().commit).await?;
     }

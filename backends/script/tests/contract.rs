@@ -29,6 +29,8 @@ struct Scripted {
     answers: VecDeque<Result<StepResult, Fault>>,
     transaction: bool,
     loses_transaction: bool,
+    /// The transaction was rolled back, and no statement has failed.
+    is_another: bool,
 }
 
 impl ScriptConnection for Scripted {
@@ -77,6 +79,10 @@ impl ScriptConnection for Scripted {
 
     async fn is_in_transaction(&mut self) -> bool {
         self.transaction
+    }
+
+    async fn confirm(&mut self) -> Result<(), Fault> {
+        if self.is_another { Err(Fault::Broken) } else { Ok(()) }
     }
 
     fn is_unique_violation(error: &Fault) -> bool {
@@ -229,5 +235,15 @@ async fn a_transaction_that_the_database_rolled_back_fails_every_plan_of_it() {
         assert_eq!(apply(&mut connection, &plans).await, Err(Fault::Broken));
         assert!(!connection.sent.contains(&"COMMIT".to_owned()), "{:?}", connection.sent);
         assert_eq!(connection.sent.last().map(String::as_str), Some("ROLLBACK"));
+    }
+}
+
+#[tokio::test]
+async fn neither_a_change_nor_a_refusal_of_another_transaction_is_answered() {
+    for plan in [Ok(changed(1)), Err(Fault::Unique)] {
+        let answers = [plan].into();
+        let mut connection = Scripted { answers, is_another: true, ..Scripted::default() };
+        assert_eq!(apply(&mut connection, &[registration("a")]).await, Err(Fault::Broken));
+        assert_eq!(connection.sent, ["BEGIN IMMEDIATE", "write", "ROLLBACK"]);
     }
 }

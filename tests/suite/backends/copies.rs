@@ -4,8 +4,9 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Mutex;
 
+use ff_backend_postgres::PostgresOptions;
 use ff_backend_postgres::migrate::{MigrateOptions, SchemaName, migrate};
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool,
 };
@@ -81,12 +82,33 @@ impl Copy {
     }
 
     /// Where it is.
-    pub(super) fn url(&self) -> String {
+    fn url(&self) -> String {
         let url = url_of(&self.name);
         match url.split_once(':') {
             Some((_, rest)) if self.is_optimistic => format!("postgres-occ:{rest}"),
             Some(_) | None => url,
         }
+    }
+
+    /// The options of an engine on it: through the pooler, where there is one.
+    pub(super) fn options(&self) -> PostgresOptions {
+        match pooler_url() {
+            // Its role has the schema and the settings that a pooler drops.
+            Some(pooler) if !self.is_optimistic => {
+                PostgresOptions::new(url_in(&pooler, &self.name))
+                    .session_parameters(false)
+                    .unnamed_statements(true)
+            }
+            Some(_) | None => PostgresOptions::new(self.url()).schema(schema()),
+        }
+    }
+
+    /// Connections to it for plain SQL, where the engine's lead through a pooler.
+    pub(super) fn beside_pooler(&self) -> Option<PgPool> {
+        pooler_url()?;
+        let options: PgConnectOptions = self.url().parse().unwrap();
+        let options = options.options([("search_path", schema().as_str())]);
+        Some(PgPoolOptions::new().max_connections(10).connect_lazy_with(options))
     }
 
     /// Empties the tables for the next test, or removes it where that cannot be.
@@ -179,8 +201,18 @@ async fn run(connection: &mut PgConnection, sql: String) {
     }
 }
 
+/// The address of a pooler in transaction mode before the server of FF_PG_TEST_URL: that of
+/// `scripts/test --pgbouncer`.
+fn pooler_url() -> Option<String> {
+    std::env::var("FF_PG_POOLER_TEST_URL").ok()
+}
+
 fn url_of(database: &str) -> String {
-    let base = postgres_url();
+    url_in(&postgres_url(), database)
+}
+
+/// The address of another database at the same place.
+fn url_in(base: &str, database: &str) -> String {
     let options: PgConnectOptions = base.parse().unwrap();
     let mut url = options.database(database).to_url_lossy();
     // Without the parameters that stand for defaults.
