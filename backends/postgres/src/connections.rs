@@ -56,7 +56,7 @@ impl Connections {
         Self { pool, turns, withheld, trust, servers, traffic, kept }
     }
 
-    /// Keeps a connection whose last answer is complete for the next session.
+    /// Keeps a connection that has answered completely, for the next session.
     pub(crate) fn keep(&self, held: Held) {
         self.kept.keep(held);
     }

@@ -2,7 +2,7 @@
 //!
 //! The driver's pool asks the server whether a connection lives each time that the connection comes
 //! back: a second round trip for each operation of a lone caller, and no statement can have the
-//! connection meanwhile. So a connection whose last answer is complete is kept here for the next
+//! connection meanwhile. So a connection that has answered completely is kept here for the next
 //! statement. It returns to the pool when no statement comes at once, and every second: the pool
 //! checks its age, and the application that shares the pool may wait for it.
 

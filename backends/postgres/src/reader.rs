@@ -28,7 +28,7 @@ const HORIZON: &str = "SELECT (pg_snapshot_xmin(pg_current_snapshot())::text)::b
 // may have begun. Only a newly assigned number is higher than all that have begun.
 const FRONTIER: &str = "SELECT (pg_current_xact_id()::text)::bigint";
 
-/// The number of events with nearly equal stamps whose own numbers may be in another order.
+/// The number of events with nearly equal stamps that may be numbered in another order.
 const TOGETHER: i64 = 64;
 
 /// The number of times that a read is sent again which the database aborted.

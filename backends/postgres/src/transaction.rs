@@ -23,7 +23,7 @@ pub(crate) enum Aborted {
     TookTooLong(TookTooLong),
 }
 
-/// A plan whose transaction did not reach its commit within half of the lag window.
+/// A plan that did not reach its commit within half of the lag window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the plan wrote for {} ms before its commit; half of the lag window is {} ms", took.as_millis(),
