@@ -433,7 +433,7 @@ mod tests {
         assert_eq!(
             Scheme::of("oracle://db").unwrap_err().to_string(),
             "unknown database scheme \"oracle\": expected one of sqlite:PATH, file:PATH, \
-             postgres://…, mariadb://…, memory:"
+             postgres://…, postgres-occ://…, mariadb://…, memory:"
         );
     }
 

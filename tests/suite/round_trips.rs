@@ -37,14 +37,16 @@ use flowfabric_sql::InTransaction as _;
 struct Proxy {
     url: String,
     asked: Arc<AtomicU64>,
+    /// How often the pool asked whether a connection still lives.
+    checked: Arc<AtomicU64>,
 }
 
 impl Proxy {
     async fn start() -> Self {
         // What is encrypted cannot be counted.
         let Between { listener, server, url } = Between::bind().await;
-        let asked = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&asked);
+        let (asked, checked) = <(Arc<AtomicU64>, Arc<AtomicU64>)>::default();
+        let counters = [Arc::clone(&asked), Arc::clone(&checked)];
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = connect(&server).await.unwrap();
@@ -55,10 +57,10 @@ impl Proxy {
                 tokio::spawn(
                     async move { tokio::io::copy(&mut from_server, &mut to_client).await },
                 );
-                tokio::spawn(forward(from_client, to_server, Arc::clone(&counter)));
+                tokio::spawn(forward(from_client, to_server, counters.clone()));
             }
         });
-        Self { url, asked }
+        Self { url, asked, checked }
     }
 
     /// How often the client asked while `work` ran.
@@ -71,11 +73,12 @@ impl Proxy {
 
 /// Forwards message by message: a start-up message, which has no type, then typed ones. `Sync` and
 /// `Query` are what the client waits for. A `Sync` that follows nothing is the pool's own question
-/// whether a connection still lives, asked when it is given back: no caller waits for that.
+/// whether a connection still lives, asked when it is given back: callers wait for that only where
+/// no other connection is free.
 async fn forward(
     mut client: OwnedReadHalf,
     mut server: OwnedWriteHalf,
-    asked: Arc<AtomicU64>,
+    [asked, checked]: [Arc<AtomicU64>; 2],
 ) -> std::io::Result<()> {
     let (mut started, mut something) = (false, false);
     loop {
@@ -86,6 +89,8 @@ async fn forward(
             let ends = matches!(kind, b'S' | b'Q');
             if ends && (something || kind == b'Q') {
                 asked.fetch_add(1, Ordering::SeqCst);
+            } else if ends {
+                checked.fetch_add(1, Ordering::SeqCst);
             }
             something = !ends;
         }
@@ -187,6 +192,20 @@ costs! {
         assert!(bench.try_claim().await.is_none());
         Ok::<(), ()>(())
     };
+}
+
+/// The pool would ask behind each of them. It does so from time to time, and where the machine
+/// pauses between two statements.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_goes_to_the_next_statement_without_a_question() {
+    let (proxy, bench) = bench().await;
+    let calls = 50;
+    for _ in 0..calls {
+        assert!(bench.try_claim().await.is_none());
+    }
+    let checked = proxy.checked.load(Ordering::SeqCst);
+    assert!(2 * checked < calls, "{checked} questions in {calls} calls");
+    bench.tear_down().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
