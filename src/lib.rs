@@ -76,6 +76,9 @@ mod pages {
 
     #[doc = include_str!("../docs/tutorial.md")]
     pub struct Tutorial;
+
+    #[doc = include_str!("../docs/web-services.md")]
+    struct WebServices;
 }
 
 mod client;
