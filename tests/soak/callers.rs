@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flowfabric_sql::core::contracts::{
-    CreateExecutionResult, DeliverApprovalSignalArgs, ResumeCondition, ResumePolicy, SignalMatcher, SuspendArgs,
-    SuspensionReasonCode, WaitpointBinding,
+    CreateExecutionResult, DeliverApprovalSignalArgs, ResumeCondition, ResumePolicy, SignalMatcher,
+    SuspendArgs, SuspensionReasonCode, WaitpointBinding,
 };
 use flowfabric_sql::core::engine_error::{ContentionKind, StoreClass};
 use flowfabric_sql::core::handle_codec;

@@ -128,8 +128,9 @@ impl Ledger {
         let mut inner = self.lock();
         let known = inner.executions.entry(id.clone()).or_default();
         let is_new = known.epochs.insert(epoch);
-        // The answer may come late: the lease has lapsed, and the execution ended under a later one.
-        let ended = known.ends.iter().find(|end| end.acknowledgement.is_some() && end.epoch < epoch);
+        // A late answer is none: the lease has lapsed, and the end came under a later one.
+        let ended =
+            known.ends.iter().find(|end| end.acknowledgement.is_some() && end.epoch < epoch);
         let ended = ended.map(|end| end.epoch);
         if !is_new {
             inner.violations.push(format!("{id}: epoch {epoch:?} was granted twice"));
@@ -193,7 +194,8 @@ impl Ledger {
     pub(crate) fn report(&self, loaded: Duration, drained: Duration) {
         let inner = self.lock();
         let count = |of: &dyn Fn(&Known) -> usize| inner.executions.values().map(of).sum::<usize>();
-        let unknown = |known: &Known| known.ends.iter().filter(|end| end.acknowledgement.is_none()).count();
+        let unknown =
+            |known: &Known| known.ends.iter().filter(|end| end.acknowledgement.is_none()).count();
         println!(
             "soak: {} s of load: {} acknowledged submissions, {} claims, {} signals, {} ends",
             loaded.as_secs(),

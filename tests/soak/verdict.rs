@@ -137,7 +137,8 @@ impl Verdict {
             let Some(answer) = &end.acknowledgement else { continue };
             let expected = String::from_utf8_lossy(&end.result);
             let result = String::from_utf8_lossy(&result);
-            self.lost.push(format!("{id}: {expected} was acknowledged, {result} is stored: {answer}"));
+            self.lost
+                .push(format!("{id}: {expected} was acknowledged, {result} is stored: {answer}"));
         }
         if !known.has_ended() && known.ends.iter().any(|end| end.result == result) {
             self.resolved += 1;
