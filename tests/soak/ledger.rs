@@ -128,7 +128,7 @@ impl Ledger {
         let mut inner = self.lock();
         let known = inner.executions.entry(id.clone()).or_default();
         let is_new = known.epochs.insert(epoch);
-        // The answer may come late: the lease has lapsed, and a later one has ended meanwhile.
+        // A late answer is none: the lease has lapsed, and the end came under a later one.
         let ended =
             known.ends.iter().find(|end| end.acknowledgement.is_some() && end.epoch < epoch);
         let ended = ended.map(|end| end.epoch);

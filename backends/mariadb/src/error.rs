@@ -249,6 +249,7 @@ mod tests {
             (1205, StoreClass::Retryable),
             (1213, StoreClass::Retryable),
             (1020, StoreClass::Retryable),
+            (1305, StoreClass::Retryable),
             (1047, StoreClass::OutcomeUnknown),
             (1180, StoreClass::OutcomeUnknown),
             (2006, StoreClass::OutcomeUnknown),
