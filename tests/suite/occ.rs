@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ff_core::EngineError;
 use ff_core::backend::CapabilitySet;
-use ff_core::engine_error::StoreClass;
+use ff_core::engine_error::{StoreClass, StoreError};
 use flowfabric_sql::InTransaction as _;
 
 use crate::backends;
@@ -54,7 +54,7 @@ fn a_plan_that_outlives_its_part_of_the_window_changes_nothing_on_postgres_occ()
     backends::run(no_time, |bench| {
         Box::pin(async move {
             let refusal = bench.backend.create_execution(bench.args(&id())).await.unwrap_err();
-            let class = refusal.store_error().map(|error| error.class());
+            let class = refusal.store_error().map(StoreError::class);
             assert_eq!(class, Some(StoreClass::Retryable), "{refusal:?}");
             assert_eq!(bench.plain.rows("ff_exec_core").await, []);
         })
