@@ -331,7 +331,8 @@ pub(crate) async fn postgres_at(schema: &SchemaName) -> Bench {
     postgres_opened(options, Leftover::Nothing).await
 }
 
-async fn drop_schema(pool: &PgPool, schema: &SchemaName) {
+/// Drops a schema with its tables, and closes the pool.
+pub(crate) async fn drop_schema(pool: &PgPool, schema: &SchemaName) {
     let sql = format!("DROP SCHEMA \"{}\" CASCADE", schema.as_str());
     pool.execute(AssertSqlSafe(sql)).await.unwrap();
     pool.close().await;
@@ -342,6 +343,12 @@ async fn drop_schema(pool: &PgPool, schema: &SchemaName) {
 fn emptied() -> impl Iterator<Item = &'static Table> {
     let seeded = ["ff_partition_config", "ff_migration_annotation"];
     TABLES.iter().copied().filter(move |table| !seeded.contains(&table.name))
+}
+
+/// The address of a Postgres, for the engine of optimistic databases.
+pub(crate) fn optimistic(url: &str) -> String {
+    let (_, rest) = url.split_once(':').expect("the address has a scheme");
+    format!("postgres-occ:{rest}")
 }
 
 /// The database of a role that may create databases, in which the suite may create schemas.

@@ -103,8 +103,8 @@ impl PostgresBackend {
     /// The pool. The engine keeps up to half of its connections for itself while it is busy, each
     /// for a second at most.
     ///
-    /// Do not drop a future that begins a transaction on it: run the transaction in a
-    /// task of its own, or the next statement on that connection becomes part of it.
+    /// Do not drop a future that begins a transaction on it: run the transaction in a task of its
+    /// own, or the next statement on that connection becomes part of it.
     #[must_use]
     pub fn pool(&self) -> &PgPool {
         &self.pool

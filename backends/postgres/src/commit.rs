@@ -72,9 +72,9 @@ pub(crate) enum HeldRow {
     GiveUp,
 }
 
-/// The place of a plan in its queue when it comes.
+/// How a plan stands in its queue when it comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Queued {
     /// A task begins for it.
     First,
     /// Other plans are on their way to the server.
@@ -160,8 +160,8 @@ impl Committer {
         let waiting = Waiting { bindings, size, held_row, since, rows, answer };
         let outcome = match self.submit(&queue, waiting) {
             // A timer costs a change of threads, and no plan is before this one.
-            Place::First => answered.await,
-            Place::Behind => match tokio::time::timeout(PATIENCE, &mut answered).await {
+            Queued::First => answered.await,
+            Queued::Behind => match tokio::time::timeout(PATIENCE, &mut answered).await {
                 Ok(outcome) => outcome,
                 Err(_) => {
                     self.begin_task(&queue, 1);
@@ -195,21 +195,21 @@ impl Committer {
         PostgresError::write(cause).into_engine(self.0.limits.connections)
     }
 
-    fn submit(&self, queue: &Arc<ShapeQueue>, waiting: Waiting) -> Place {
+    fn submit(&self, queue: &Arc<ShapeQueue>, waiting: Waiting) -> Queued {
         queue.lock().waiting.push_back(waiting);
         self.begin_task(queue, MANY)
     }
 
     /// Begins a task if none is running, or if that many plans wait and one more is allowed.
-    fn begin_task(&self, queue: &Arc<ShapeQueue>, enough: usize) -> Place {
+    fn begin_task(&self, queue: &Arc<ShapeQueue>, enough: usize) -> Queued {
         let mut state = queue.lock();
-        let place = if state.in_flight == 0 { Place::First } else { Place::Behind };
-        let wanted = place == Place::First || enough <= state.waiting.len();
+        let queued = if state.in_flight == 0 { Queued::First } else { Queued::Behind };
+        let wanted = queued == Queued::First || enough <= state.waiting.len();
         if wanted && !state.waiting.is_empty() && state.in_flight < self.0.limits.in_flight {
             state.in_flight += 1;
             tokio::spawn(BatchTask::new(CountedTask::begin(&self.0), Arc::clone(queue)).run());
         }
-        place
+        queued
     }
 }
 

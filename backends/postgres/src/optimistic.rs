@@ -163,6 +163,9 @@ impl Inner {
         if transaction.lost_its_session() {
             self.connections.distrust();
         }
+        if let Some(connection) = transaction.end() {
+            self.connections.keep(connection);
+        }
         match applied.map_err(Failure::Database)?.pop() {
             Some(outcome) => outcome,
             None => Ok(Commit::Refused),

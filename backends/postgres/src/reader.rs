@@ -92,7 +92,7 @@ impl Reader {
     pub(crate) async fn horizon(&self) -> Result<Horizon, EngineError> {
         if let Some(window) = self.window {
             let window = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
-            let oldest_open = self.database_time().await?.saturating_sub(window);
+            let oldest_open = self.one_number(database_time()).await?.saturating_sub(window);
             return Ok(Horizon { oldest_open, most_open: TOGETHER });
         }
 
@@ -107,17 +107,16 @@ impl Reader {
     /// # Errors
     /// `Transport` or `ResourceExhausted`.
     pub(crate) async fn frontier(&self) -> Result<i64, EngineError> {
-        if self.window.is_some() {
-            return Ok(self.database_time().await?.saturating_add(1));
+        match self.window {
+            // Events are stamped by the time there.
+            Some(_) => Ok(self.one_number(database_time()).await?.saturating_add(1)),
+            None => self.one_number(FRONTIER.into_sql_str()).await,
         }
-
-        let row = self.one_row(FRONTIER.into_sql_str()).await?;
-        row.try_get(0).map_err(|error| PostgresError::read(error).into_engine(self.max_connections))
     }
 
-    /// The time by which events are stamped on an optimistic database.
-    async fn database_time(&self) -> Result<i64, EngineError> {
-        let row = self.one_row(database_time()).await?;
+    /// The only number of the server's answer.
+    async fn one_number(&self, sql: SqlStr) -> Result<i64, EngineError> {
+        let row = self.one_row(sql).await?;
         row.try_get(0).map_err(|error| PostgresError::read(error).into_engine(self.max_connections))
     }
 

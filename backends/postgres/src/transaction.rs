@@ -78,6 +78,11 @@ impl<'a> PlanTransaction<'a> {
         if took <= limit { Ok(()) } else { Err(Aborted::TookTooLong(TookTooLong { took, limit })) }
     }
 
+    /// The connection, unless it may be inside a transaction.
+    pub(crate) fn end(mut self) -> Option<Held> {
+        if self.state == State::Over { self.connection.take() } else { None }
+    }
+
     /// True if the session ended.
     pub(crate) fn lost_its_session(&self) -> bool {
         self.state == State::Lost

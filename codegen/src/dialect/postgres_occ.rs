@@ -64,10 +64,6 @@ impl Dialect for PostgresOcc {
         Some(self.now_ms())
     }
 
-    fn keys_of_token_lists(&self) -> Option<(Expr, Expr)> {
-        Postgres.keys_of_token_lists()
-    }
-
     as_postgres! {
         fn placeholders(&self) -> Placeholders;
         fn ignore_existing(
@@ -99,6 +95,7 @@ impl Dialect for PostgresOcc {
         fn begins_below(&self, list: Expr, bound: &str) -> Expr;
         fn list_key(&self, list: Expr) -> Option<Expr>;
         fn least_list_key(&self) -> Expr;
+        fn keys_of_token_lists(&self) -> Option<(Expr, Expr)>;
         fn list_search(&self) -> ListSearch;
         fn items(&self, list: Expr) -> FunctionCall;
         fn item(&self, name: &Name, ty: ColumnType) -> Expr;

@@ -84,10 +84,7 @@ impl Copy {
     /// Where it is.
     fn url(&self) -> String {
         let url = url_of(&self.name);
-        match url.split_once(':') {
-            Some((_, rest)) if self.is_optimistic => format!("postgres-occ:{rest}"),
-            Some(_) | None => url,
-        }
+        if self.is_optimistic { super::optimistic(&url) } else { url }
     }
 
     /// The options of an engine on it: through the pooler, where there is one.

@@ -1,24 +1,17 @@
 //! The binary on a Postgres that it takes for an optimistic database.
 
+use ff_backend_postgres::migrate::SchemaName;
 use serde_json::json;
-use sqlx::{AssertSqlSafe, Executor as _, PgPool};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{ONE, Place};
-use crate::backends::postgres_url;
-
-async fn remove(schema: &str) {
-    let pool = PgPool::connect(&postgres_url()).await.unwrap();
-    pool.execute(AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"))).await.unwrap();
-    pool.close().await;
-}
+use crate::backends::{drop_schema, optimistic, postgres_url};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "scripts/test --occ runs it"]
 async fn executions_are_submitted_worked_off_and_explained_on_postgres_occ() {
-    let url = postgres_url();
-    let (_, rest) = url.split_once(':').unwrap();
-    let (url, schema) = (format!("postgres-occ:{rest}"), format!("ff_{}", Uuid::new_v4().simple()));
+    let (url, schema) = (optimistic(&postgres_url()), format!("ff_{}", Uuid::new_v4().simple()));
     let place = Place::new();
     place.write("in.jsonl", &[&json!({ "kind": "k", "payload": "one", "id": ONE }).to_string()]);
     let out = |rest: &[&str]| place.out(&[&["--db", &url, "--schema", &schema], rest].concat());
@@ -31,7 +24,8 @@ async fn executions_are_submitted_worked_off_and_explained_on_postgres_occ() {
     assert_eq!(out(&["result", ONE]), "one");
     assert!(out(&["events"]).contains(ONE));
 
-    remove(&schema).await;
+    let pool = PgPool::connect(&postgres_url()).await.unwrap();
+    drop_schema(&pool, &SchemaName::new(&schema).unwrap()).await;
 }
 
 #[test]
