@@ -6,7 +6,6 @@ use std::error::Error;
 use std::sync::Arc;
 
 use flowfabric_sql::core::contracts::*;
-use flowfabric_sql::core::types::{SuspensionId, WaitpointId};
 use flowfabric_sql::{
     Ending, EngineBackend, FlowSpec, LaneId, Run, Stop, TimestampMs, Until, Worker, WorkerConfig,
     WorkerError, WorkerReport, flow,
@@ -22,14 +21,8 @@ async fn pay(engine: Arc<dyn EngineBackend>, job: Arc<Run>) -> Ending {
         return Ending::Completed(Some(paid.into_bytes()));
     }
 
-    let (waitpoint_id, waitpoint_key) = (WaitpointId::new(), "approval".to_owned());
-    let waitpoint = WaitpointBinding::Fresh { waitpoint_id, waitpoint_key: waitpoint_key.clone() };
-    let matcher = SignalMatcher::ByName("approved".to_owned());
-    let condition = ResumeCondition::Single { waitpoint_key, matcher };
-
-    let (policy, reason) = (ResumePolicy::normal(), SuspensionReasonCode::WaitingForApproval);
-    let (id, now) = (SuspensionId::new(), TimestampMs::now());
-    Ending::Suspended(SuspendArgs::new(id, waitpoint, condition, policy, reason, now))
+    let approved = ResumeCondition::signal("approved");
+    Ending::Suspended(SuspendArgs::until(approved, TimestampMs::now()))
 }
 
 /// Pays what can be paid, and ends.

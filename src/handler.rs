@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ff_core::backend::FailureClass;
-use ff_core::contracts::SuspendArgs;
+use ff_core::contracts::{ResumeCondition, SuspendArgs};
 use ff_core::engine_backend::EngineBackend;
 use ff_core::types::{ExecutionId, TimestampMs};
 use tokio::sync::watch;
@@ -43,6 +43,13 @@ use steps::Steps;
 pub enum Failure {
     /// The attempt failed. The policy of the job decides on another one.
     Retry(String),
+    /// The same, after that pause instead of the one of the policy.
+    RetryAfter {
+        /// The reason.
+        message: String,
+        /// The pause.
+        pause: Duration,
+    },
     /// The job failed for good.
     Fail(String),
     /// The job runs again after that time. This counts as no failure.
@@ -65,6 +72,12 @@ impl Failure {
         Self::Retry(message.to_string())
     }
 
+    /// The attempt failed for that reason. If the policy of the job allows another one, it begins
+    /// after that pause, such as the one that a server asks for.
+    pub fn retry_after(pause: Duration, message: impl fmt::Display) -> Self {
+        Self::RetryAfter { message: message.to_string(), pause }
+    }
+
     /// The job failed for good, for that reason.
     pub fn fail(message: impl fmt::Display) -> Self {
         Self::Fail(message.to_string())
@@ -80,6 +93,13 @@ impl Failure {
     #[must_use]
     pub fn suspend(args: SuspendArgs) -> Self {
         Self::Suspend(Box::new(args))
+    }
+
+    /// The job waits until that condition holds. Then [`Context::signals`] has what came.
+    #[must_use]
+    pub fn suspend_for(condition: ResumeCondition) -> Self {
+        // The worker sets the time, by the clock of the database.
+        Self::suspend(SuspendArgs::until(condition, TimestampMs(0)))
     }
 }
 
@@ -149,6 +169,7 @@ impl<S: Send + Sync + 'static> Handlers<S> {
         let failed = |message, class| Ending::Failed { message, class };
         match failure {
             Failure::Retry(message) => failed(message, FailureClass::Transient),
+            Failure::RetryAfter { message, pause } => Ending::RetriedAfter { message, pause },
             Failure::Fail(message) => failed(message, FailureClass::Permanent),
             Failure::Changed(changed) => failed(changed.to_string(), FailureClass::Permanent),
             Failure::Until(time) => Ending::Delayed(time),

@@ -79,6 +79,10 @@ mod pages {
 
     #[doc = include_str!("../docs/web-services.md")]
     struct WebServices;
+
+    #[cfg(feature = "memory")]
+    #[doc = include_str!("../docs/testing-jobs.md")]
+    struct TestingJobs;
 }
 
 mod client;

@@ -33,6 +33,7 @@ mod names;
 pub mod opening;
 mod query;
 mod reads;
+pub mod reference;
 mod render;
 mod scalar;
 mod script;

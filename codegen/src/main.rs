@@ -1,10 +1,10 @@
-//! Writes the next migration, or checks that none is missing.
+//! Writes the next migration and the page of the tables, or checks that both are there.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use ff_codegen::history;
+use ff_codegen::{history, reference};
 
 /// Generates migrations from the tables in core.
 #[derive(Parser)]
@@ -15,8 +15,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Writes the next migration for each dialect if the tables have changed. Delete files that are
-    /// not released, and restore migrations/schema.json, to write them anew.
+    /// Writes the next migration for each dialect if the tables have changed, and the page of the
+    /// tables. Delete files that are not released, and restore migrations/schema.json, to write
+    /// them anew.
     Gen {
         /// The name of the migration, after its number. The default is the first object it changes.
         #[arg(long)]
@@ -41,10 +42,20 @@ fn main() -> ExitCode {
 fn run(action: &Action) -> Result<ExitCode, history::HistoryError> {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let written = match action {
-        Action::Gen { name } => history::generate(root, name.as_deref())?,
+        Action::Gen { name } => {
+            let mut written = history::generate(root, name.as_deref())?;
+            if !reference::is_fresh(root) {
+                reference::write(root)?;
+                written.push(reference::PAGE.to_owned());
+            }
+            written
+        }
         Action::Accept => history::accept(root)?,
         Action::Check => {
-            let faults = history::check(root)?;
+            let mut faults = history::check(root)?;
+            if !reference::is_fresh(root) {
+                faults.push(history::Fault::Stale(reference::PAGE.to_owned()));
+            }
             for fault in &faults {
                 println!("{fault}");
             }

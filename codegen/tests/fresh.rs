@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ff_codegen::history::{self, Fault, HistoryError};
 use ff_codegen::migrations::{MARIADB, POSTGRES, SQLITE};
+use ff_codegen::reference;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
@@ -17,6 +18,7 @@ fn root() -> &'static Path {
 #[test]
 fn checked_in_files_are_fresh() {
     assert_eq!(history::check(root()).unwrap(), []);
+    assert!(reference::is_fresh(root()), "run: cargo run -p ff-codegen -- gen");
 }
 
 /// A copy of the checked-in migrations.

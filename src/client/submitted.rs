@@ -12,11 +12,12 @@ use ff_core::contracts::{
 use ff_core::engine::Topic;
 use ff_core::partition::{Partition, PartitionConfig, PartitionFamily};
 use ff_core::state::PublicState;
-use ff_core::types::{CancelSource, ExecutionId, LaneId, SignalId, TimestampMs, WaitpointToken};
+use ff_core::types::{CancelSource, ExecutionId, LaneId, SignalId, WaitpointToken};
 use serde::Serialize;
 
 use super::Client;
 use crate::Job;
+use crate::clock::now;
 use crate::job::{Unreadable, read_output};
 
 /// The longest pause between two looks at a job, while no bell rings.
@@ -153,7 +154,8 @@ impl<J: Job> Submitted<J> {
             lease_id: None,
             lease_epoch: None,
             attempt_id: None,
-            now: TimestampMs::now(),
+            // The clock of the database, not of this machine, says when it was cancelled.
+            now: now(self.client.engine.as_ref()).await?,
         };
         self.client.engine.cancel_execution(args).await
     }
@@ -176,7 +178,7 @@ impl<J: Job> Submitted<J> {
         let partition = Partition { family, index: self.id.partition() };
         let token = engine.read_waitpoint_token((&partition).into(), &waitpoint_id).await?;
         let token = WaitpointToken::new(token.ok_or_else(not_waiting)?);
-        let (id, signal, now) = (self.id.clone(), SignalId::new(), TimestampMs::now());
+        let (id, signal, now) = (self.id.clone(), SignalId::new(), now(engine.as_ref()).await?);
         let args = DeliverSignalArgs::new(id, waitpoint_id, signal, name, token, now);
         let source_identity = self.client.identity.clone();
         let args = DeliverSignalArgs { payload: Some(payload), source_identity, ..args };

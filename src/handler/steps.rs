@@ -103,7 +103,7 @@ impl Steps {
         }
     }
 
-    /// Takes back the places of steps whose transaction was rolled back, where the step that is
+    /// Takes back the places of steps in a transaction that was rolled back, if the step that is
     /// asked for may be one of them: it is that of a repeated transaction then.
     async fn settle(
         &self,

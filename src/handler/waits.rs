@@ -3,12 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use ff_core::contracts::{
-    ResumeCondition, ResumePolicy, ResumeSignal, SignalMatcher, SuspendArgs, SuspensionReasonCode,
-    WaitpointBinding,
-};
+use ff_core::contracts::{ResumeCondition, ResumeSignal, SuspendArgs};
 use ff_core::policy::TimeoutBehavior;
-use ff_core::types::{SuspensionId, TimestampMs, WaitpointId};
+use ff_core::types::TimestampMs;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +91,33 @@ impl<S> Context<S> {
         self.signal(name, Some(until)).await
     }
 
+    /// The signals that the job has got, by waitpoint, and in order of arrival at each. Those of
+    /// earlier waits are among them.
+    ///
+    /// ```
+    /// use flowfabric_sql::{Context, Failure, Job};
+    /// use flowfabric_sql::core::contracts::ResumeCondition;
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Publish {}
+    /// # impl Job for Publish { const KIND: &'static str = "publish"; type Output = usize; }
+    ///
+    /// async fn publish(_: Publish, context: Context<()>) -> Result<usize, Failure> {
+    ///     let votes = context.signals().await?;
+    ///     if votes.len() < 2 {
+    ///         let two_of_three = ResumeCondition::signals_at(2, ["ada", "grace", "edsger"]);
+    ///         return Err(Failure::suspend_for(two_of_three));
+    ///     }
+    ///     Ok(votes.len())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// The engine's failure.
+    pub async fn signals(&self) -> Result<Vec<Signal>, Failure> {
+        let signals = self.engine().observe_signals(&self.run().handle).await?;
+        Ok(signals.iter().map(Signal::of).collect())
+    }
+
     async fn signal(
         &self,
         name: &str,
@@ -124,19 +148,14 @@ impl<S> Context<S> {
 
 /// The suspension until a signal of that name comes.
 fn waiting(name: &str, until: Option<TimestampMs>) -> SuspendArgs {
-    let waitpoint_key = name.to_owned();
-    let waitpoint = WaitpointBinding::Fresh {
-        waitpoint_id: WaitpointId::new(),
-        waitpoint_key: waitpoint_key.clone(),
-    };
-    let condition =
-        ResumeCondition::Single { waitpoint_key, matcher: SignalMatcher::ByName(name.to_owned()) };
-    let (id, reason) = (SuspensionId::new(), SuspensionReasonCode::WaitingForSignal);
-    let policy = ResumePolicy::normal();
     // The worker sets the time, by the clock of the database.
-    let args = SuspendArgs::new(id, waitpoint, condition, policy, reason, TimestampMs(0));
+    let args = SuspendArgs::until(ResumeCondition::signal(name), TimestampMs(0));
     match until {
-        Some(until) => args.with_timeout(until, TimeoutBehavior::AutoResumeWithTimeoutSignal),
+        Some(until) => {
+            // A suspension is over after its time, and a wait, like a sleep, at its time.
+            let last = TimestampMs(until.0.saturating_sub(1));
+            args.with_timeout(last, TimeoutBehavior::AutoResumeWithTimeoutSignal)
+        }
         None => args,
     }
 }

@@ -97,17 +97,12 @@ impl Task {
             }
             Ending::CompletedByRunner => Ok(ClaimOutcome::Completed),
             Ending::Failed { message, class } => {
-                let (id, attempt) = (&self.held.execution_id, self.held.attempt_index.0);
-                tracing::info!(execution_id = %id, attempt, reason = message, "an attempt fails");
-                let reason = FailureReason::new(message);
-                match self.backend.fail(&self.handle, reason, class).await? {
-                    FailOutcome::RetryScheduled { delay_until } => {
-                        let now = now(self.backend.as_ref()).await?;
-                        let wait = u64::try_from(delay_until.0.saturating_sub(now.0)).unwrap_or(0);
-                        Ok(ClaimOutcome::Retried(Some(Duration::from_millis(wait))))
-                    }
-                    FailOutcome::TerminalFailed => Ok(ClaimOutcome::Failed),
-                }
+                self.fail(FailureReason::new(message), class).await
+            }
+            Ending::RetriedAfter { message, pause } => {
+                let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+                let reason = FailureReason::new(message).retried_after(pause_ms);
+                self.fail(reason, FailureClass::Transient).await
             }
             Ending::Delayed(until) => {
                 self.backend.delay(&self.handle, until).await?;
@@ -149,13 +144,30 @@ impl Task {
             }
         }
     }
+
+    async fn fail(
+        &self,
+        reason: FailureReason,
+        class: FailureClass,
+    ) -> Result<ClaimOutcome, EngineError> {
+        let (id, attempt) = (&self.held.execution_id, self.held.attempt_index.0);
+        tracing::info!(execution_id = %id, attempt, reason = reason.message, "an attempt fails");
+        match self.backend.fail(&self.handle, reason, class).await? {
+            FailOutcome::RetryScheduled { delay_until } => {
+                let now = now(self.backend.as_ref()).await?;
+                let wait = u64::try_from(delay_until.0.saturating_sub(now.0)).unwrap_or(0);
+                Ok(ClaimOutcome::Retried(Some(Duration::from_millis(wait))))
+            }
+            FailOutcome::TerminalFailed => Ok(ClaimOutcome::Failed),
+        }
+    }
 }
 
 /// The failure that replaces a refused ending. First the policy decides on a retry; if that is
 /// refused, too, the failure is permanent; the last has a message that can always be stored.
 fn replacement_failure(ending: Ending, error: &EngineError, refusals: u32) -> Option<Ending> {
     let (class, message) = match (refusals, ending) {
-        (1, Ending::Failed { message, .. }) => {
+        (1, Ending::Failed { message, .. } | Ending::RetriedAfter { message, .. }) => {
             (FailureClass::Permanent, format!("{message} (reporting it as such: {error})"))
         }
         (1, _) => (FailureClass::Transient, format!("its ending was refused: {error}")),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ff_core::backend::{FailureClass, Handle};
@@ -61,6 +62,14 @@ pub enum Ending {
         message: String,
         /// The class of the failure.
         class: FailureClass,
+    },
+    /// Failure that may pass: another attempt after that pause, if the execution's policy allows
+    /// one at all.
+    RetriedAfter {
+        /// The message, which the engine records as the reason.
+        message: String,
+        /// The pause.
+        pause: Duration,
     },
     /// Delayed: to be claimed again at the given time, by the clock of the database.
     Delayed(TimestampMs),

@@ -6,17 +6,15 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use ff_backend_memory::MemoryBackend;
 use ff_core::backend::FailureClass;
-use ff_core::contracts::SuspendArgs;
 use ff_core::contracts::{
     CreateExecutionArgs, DeliverApprovalSignalArgs, ListPendingWaitpointsArgs, ResumeCondition,
-    ResumePolicy, SeedWaitpointHmacSecretArgs, SignalMatcher, SuspensionReasonCode,
-    WaitpointBinding,
+    SeedWaitpointHmacSecretArgs, SuspendArgs,
 };
 use ff_core::engine_backend::Scan;
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::{ExecutionPolicy, RoutingRequirements};
 use ff_core::state::PublicState;
-use ff_core::types::{ExecutionId, Namespace, SuspensionId, TimestampMs, WaitpointId};
+use ff_core::types::{ExecutionId, Namespace, TimestampMs};
 
 use super::*;
 use crate::flow::{self, FlowSpec};
@@ -229,14 +227,7 @@ async fn a_lease_is_kept_while_work_runs_and_work_ends_with_it() {
 
 /// Suspends until a signal of any name comes at the waitpoint `answer`.
 fn until_answered() -> SuspendArgs {
-    let waitpoint_key = "answer".to_owned();
-    let waitpoint = WaitpointBinding::Fresh {
-        waitpoint_id: WaitpointId::new(),
-        waitpoint_key: waitpoint_key.clone(),
-    };
-    let condition = ResumeCondition::Single { waitpoint_key, matcher: SignalMatcher::Wildcard };
-    let (policy, reason) = (ResumePolicy::normal(), SuspensionReasonCode::WaitingForCallback);
-    SuspendArgs::new(SuspensionId::new(), waitpoint, condition, policy, reason, TimestampMs::now())
+    SuspendArgs::until(ResumeCondition::signals_at(1, ["answer"]), TimestampMs::now())
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,8 @@
 
 mod archive;
 mod bench;
+#[cfg(feature = "otel")]
+mod collector;
 mod comfort;
 mod commands;
 mod dlq;

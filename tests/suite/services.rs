@@ -13,6 +13,7 @@ use std::time::Duration;
 use ff_backend_memory::MemoryBackend;
 use ff_backend_sqlite::SqliteBackend;
 use ff_core::backend::FailureClass;
+use ff_core::contracts::ResumeCondition;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::policy::BackoffStrategy;
 use ff_core::state::PublicState;
@@ -236,6 +237,64 @@ async fn a_snoozed_job_runs_again_and_counts_no_failure() {
         let job = client.submit(&Charge { cents: 1 }).retries(0).await.unwrap();
         let builder = Service::builder(Arc::clone(&engine), App::default());
         builder.handler(later).build().run_until_empty().await.unwrap();
+        job.result().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_names_its_own_pause() {
+    async fn busy(_: Charge, context: Context<App>) -> Result<(), Failure> {
+        if context.state().charges.fetch_add(1, Ordering::SeqCst) == 0 {
+            return Err(Failure::retry_after(Duration::from_millis(20), "429 Too Many Requests"));
+        }
+        Ok(())
+    }
+
+    on_each(|engine| async move {
+        let client = Client::new(Arc::clone(&engine));
+        let never = BackoffStrategy::Fixed { delay_ms: 86_400_000 };
+        let job = client.submit(&Charge { cents: 1 }).retries(1).backoff(never).await.unwrap();
+        let refused = client.submit(&Charge { cents: 1 }).retries(0).lane("refused").await.unwrap();
+        let service = |lane| {
+            let builder = Service::builder(Arc::clone(&engine), App::default());
+            builder.handler(busy).lane(lane).build()
+        };
+        service("default").run_until_empty().await.unwrap();
+        job.result().await.unwrap();
+        service("refused").run_until_empty().await.unwrap();
+        let error = refused.result().await.unwrap_err().to_string();
+        assert_eq!(error, "the job failed: 429 Too Many Requests");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_waits_for_two_of_three_answers() {
+    async fn count(_: Charge, context: Context<App>) -> Result<(), Failure> {
+        let votes = context.signals().await?;
+        if votes.len() < 2 {
+            let two_of_three = ResumeCondition::signals_at(2, ["ada", "grace", "edsger"]);
+            return Err(Failure::suspend_for(two_of_three));
+        }
+        let names: Vec<_> = votes.iter().map(|vote| vote.name.as_str()).collect();
+        assert_eq!(names, ["ada", "edsger"]);
+        Ok(())
+    }
+
+    on_each(|engine| async move {
+        let client = Client::new(Arc::clone(&engine));
+        let job = client.submit(&Charge { cents: 1 }).retries(0).await.unwrap();
+        let service = || {
+            let builder = Service::builder(Arc::clone(&engine), App::default());
+            builder.handler(count).build().run_until_empty()
+        };
+        service().await.unwrap();
+        assert_eq!(job.status().await.unwrap(), PublicState::Suspended);
+        job.signal("edsger", &true).await.unwrap();
+        assert_eq!(job.status().await.unwrap(), PublicState::Suspended);
+        job.signal("ada", &true).await.unwrap();
+        service().await.unwrap();
         job.result().await.unwrap();
     })
     .await;

@@ -281,7 +281,23 @@ class BesideTheProgram(Case):
         self.connection.commit()
 
 
-class Example(unittest.TestCase):
+class Examples(unittest.TestCase):
+    def test_the_block_of_the_readme_runs(self):
+        with open("README.md", encoding="utf-8") as readme:
+            block = readme.read().split("```python\n")[1].split("```")[0]
+        with tempfile.TemporaryDirectory() as directory:
+            file = os.path.join(directory, "shop.db")
+            subprocess.run([FF, "--db", f"sqlite:{file}", "migrate"], check=True,
+                           capture_output=True, timeout=60)
+            shop = sqlite3.connect(file)
+            shop.execute("CREATE TABLE orders (number TEXT PRIMARY KEY)")
+            subprocess.run([sys.executable, "-c", block], check=True, cwd=directory, timeout=60,
+                           env={**os.environ, "PYTHONPATH": os.getcwd()})
+            self.assertEqual(shop.execute("SELECT number FROM orders").fetchall(), [("17",)])
+            states = shop.execute("SELECT public_state FROM ff_exec_core").fetchall()
+            shop.close()
+        self.assertEqual(states, [("completed",)])
+
     def test_the_example_confirms_its_orders(self):
         with tempfile.TemporaryDirectory() as directory:
             file = os.path.join(directory, "shop.db")

@@ -155,6 +155,35 @@ pub enum ResumeCondition {
 }
 
 impl ResumeCondition {
+    /// Holds when a signal of that name came, at a waitpoint with that key.
+    #[must_use]
+    pub fn signal(name: impl Into<String>) -> Self {
+        let name = name.into();
+        Self::Single { waitpoint_key: name.clone(), matcher: SignalMatcher::ByName(name) }
+    }
+
+    /// Holds when signals of all these names came, each at a waitpoint of its own.
+    #[must_use]
+    pub fn signals(names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self::Composite(CompositeBody::all_of(names.into_iter().map(Self::signal)))
+    }
+
+    /// Holds when so many of these waitpoints got a signal.
+    ///
+    /// ```
+    /// use ff_core::contracts::ResumeCondition;
+    ///
+    /// let two_of_three = ResumeCondition::signals_at(2, ["ada", "grace", "edsger"]);
+    /// assert_eq!(two_of_three.referenced_waitpoint_keys(), ["ada", "grace", "edsger"]);
+    /// assert!(two_of_three.validate_composite().is_ok());
+    /// assert!(ResumeCondition::signals_at(2, ["ada"]).validate_composite().is_err());
+    /// ```
+    #[must_use]
+    pub fn signals_at(need: u32, keys: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let keys = keys.into_iter().map(Into::into);
+        Self::Composite(CompositeBody::count(need, CountKind::DistinctWaitpoints, None, keys))
+    }
+
     /// Holds when every one of `waitpoint_keys` got any signal.
     #[must_use]
     pub fn all_of_waitpoints<I, S>(waitpoint_keys: I) -> Self
@@ -442,6 +471,23 @@ impl SuspendArgs {
             now,
             idempotency_key: None,
         }
+    }
+
+    /// A suspension until the condition holds, with a fresh waitpoint for each key that it names.
+    #[cfg(feature = "generate")]
+    #[must_use]
+    pub fn until(condition: ResumeCondition, now: TimestampMs) -> Self {
+        let keys = condition.referenced_waitpoint_keys().into_iter();
+        let mut waitpoints = keys.map(|waitpoint_key| WaitpointBinding::Fresh {
+            waitpoint_id: WaitpointId::new(),
+            waitpoint_key,
+        });
+        // A wait for an operator or a time alone has a waitpoint as well.
+        let primary = waitpoints.next().unwrap_or_else(WaitpointBinding::fresh);
+
+        let (policy, reason) = (ResumePolicy::normal(), SuspensionReasonCode::WaitingForSignal);
+        let args = Self::new(SuspensionId::new(), primary, condition, policy, reason, now);
+        waitpoints.fold(args, Self::with_waitpoint)
     }
 
     /// The first waitpoint; absent only when the list was emptied.

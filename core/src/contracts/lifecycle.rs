@@ -260,19 +260,28 @@ pub struct FailureReason {
     /// Details in the worker's own format; stored as text behind the message.
     #[debug("{}", Hidden(detail))]
     pub detail: Option<Vec<u8>>,
+    /// The pause before another attempt, in milliseconds, in place of the one of the policy. The
+    /// policy still decides if there is another attempt.
+    pub retry_after_ms: Option<u64>,
 }
 
 impl FailureReason {
     /// A reason in words.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), detail: None }
+        Self { message: message.into(), detail: None, retry_after_ms: None }
     }
 
     /// A reason in words, with more to it.
     #[must_use]
     pub fn with_detail(message: impl Into<String>, detail: Vec<u8>) -> Self {
-        Self { message: message.into(), detail: Some(detail) }
+        Self { detail: Some(detail), ..Self::new(message) }
+    }
+
+    /// The same; another attempt begins after so many milliseconds.
+    #[must_use]
+    pub fn retried_after(self, pause_ms: u64) -> Self {
+        Self { retry_after_ms: Some(pause_ms), ..self }
     }
 }
 

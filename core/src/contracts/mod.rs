@@ -2,6 +2,16 @@
 //!
 //! Types that a later version may extend are `#[non_exhaustive]` and built with `new`. Fields that
 //! a caller may leave out of the JSON form have serde defaults.
+//!
+//! ```
+//! use ff_core::contracts::{FailureReason, ResumeCondition, SuspendArgs};
+//! use ff_core::types::TimestampMs;
+//!
+//! let approved = SuspendArgs::until(ResumeCondition::signal("approved"), TimestampMs(0));
+//! assert_eq!(approved.waitpoints.len(), 1);
+//! let busy = FailureReason::new("429 Too Many Requests").retried_after(30_000);
+//! assert_eq!(busy.retry_after_ms, Some(30_000));
+//! ```
 
 mod admin;
 mod archive;

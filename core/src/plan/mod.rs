@@ -9,6 +9,14 @@
 //!
 //! Below the plan lie the descriptions of tables ([`mod@table`], [`mod@column`]) and of what they
 //! store ([`value`]); beside it what has been read ([`facts`]).
+//!
+//! ```
+//! use ff_core::plan::Predicate;
+//! use ff_core::schema::execution::exec_core;
+//!
+//! let predicate = exec_core::priority.at_most(5).and(exec_core::lane_id.equals("mail".into()));
+//! assert_eq!(predicate.to_string(), "priority <= 5 and lane_id = \"mail\"");
+//! ```
 
 pub mod column;
 mod display;

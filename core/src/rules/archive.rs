@@ -6,6 +6,14 @@
 //! table or column is archived without a change here. Rows that may be many come in parts, as lines
 //! before the last of their execution or flow ([`record`]). The same rows give the same text on
 //! every database ([`mod@value`]).
+//!
+//! ```
+//! use ff_core::rules::archive::line::{header, read_header};
+//!
+//! assert!(read_header(&header()).is_ok());
+//! let later = r#"{"flowfabric_archive":99,"schema":1}"#;
+//! assert_eq!(read_header(later).unwrap_err().field, "flowfabric_archive");
+//! ```
 
 pub mod check;
 pub mod import;

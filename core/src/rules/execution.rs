@@ -1,4 +1,19 @@
 //! One execution: from its creation over claims and ends to what is read of it.
+//!
+//! A failure is tried again as the policy says:
+//!
+//! ```
+//! use ff_core::policy::RetryPolicy;
+//! use ff_core::rules::ctx::{Ctx, Seeded};
+//! use ff_core::rules::execution::fail::next_delay;
+//! use ff_core::types::TimestampMs;
+//!
+//! let mut source = Seeded::new(17);
+//! let mut context = Ctx::new(TimestampMs(0), &mut source);
+//! let policy = RetryPolicy::default();
+//! let pauses = [0, 1, 2, 3].map(|retries| next_delay(Some(&policy), retries, &mut context));
+//! assert_eq!(pauses, [Some(1_000), Some(2_000), Some(4_000), None]);
+//! ```
 
 pub mod bulk;
 pub mod cancel;

@@ -6,6 +6,19 @@
 //! place ([`tally`]), and what follows for the execution in another ([`child`]).
 //!
 //! Every decision on a group locks in one order: flow, group, execution, attempt, edge.
+//!
+//! ```
+//! use ff_core::contracts::{EdgeDependencyPolicy, OnSatisfied};
+//! use ff_core::rules::flow::tally::{GroupState, Tally};
+//!
+//! let quorum = EdgeDependencyPolicy::quorum(3, OnSatisfied::CancelRemaining);
+//! let undecided = Tally { success: 2, fail: 2, running: 1, dependencies: 5, ..Tally::default() };
+//! assert_eq!(undecided.state(&quorum), GroupState::Pending);
+//! let satisfied = Tally { success: 3, running: 0, ..undecided };
+//! assert_eq!(satisfied.state(&quorum), GroupState::Satisfied);
+//! let impossible = Tally { fail: 3, running: 0, ..undecided };
+//! assert_eq!(impossible.state(&quorum), GroupState::Impossible);
+//! ```
 
 pub mod apply;
 pub mod await_child;

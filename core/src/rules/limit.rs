@@ -6,6 +6,19 @@
 //! key of such a row is its number, and the numbers are bounded. So two claims that read the same
 //! can never take the same row, and no claim locks what another one needs. Ends delete permits, and
 //! cells expire.
+//!
+//! ```
+//! use ff_core::contracts::SetLimitArgs;
+//! use ff_core::partition::PartitionConfig;
+//! use ff_core::rules::limit::define::SetLimit;
+//!
+//! let ten = SetLimitArgs::new("tenant/*", "ada").with_running(10);
+//! assert!(SetLimit::new(ten, &PartitionConfig::default()).is_ok());
+//! let unnamed = SetLimitArgs::new("", "ada").with_running(10);
+//! let refusal = SetLimit::new(unnamed, &PartitionConfig::default()).unwrap_err();
+//! assert!(refusal.to_string().contains("limit_key"), "{refusal}");
+//! # Ok::<(), ff_core::EngineError>(())
+//! ```
 
 pub mod admit;
 pub mod cell;

@@ -7,6 +7,32 @@
 //!
 //! Public for tests, tools and the reference's passes; not stable. Callers use
 //! `ff_core::engine_backend::EngineBackend` and [`crate::contracts`].
+//!
+//! An operation in, and a plan or a refusal out:
+//!
+//! ```
+//! use ff_core::contracts::SetLaneStateArgs;
+//! use ff_core::plan::facts::Facts;
+//! use ff_core::rules::ctx::{Ctx, Seeded};
+//! use ff_core::rules::decision::{Step, Transition as _};
+//! use ff_core::rules::lane::SetLaneState;
+//! use ff_core::state::LaneState;
+//! use ff_core::types::{LaneId, TimestampMs};
+//!
+//! let args = SetLaneStateArgs::new(LaneId::new("mail"), LaneState::Draining, "ada");
+//! let (operation, mut source) = (SetLaneState::new(args)?, Seeded::new(17));
+//! let mut context = Ctx::new(TimestampMs(1_000), &mut source);
+//! // Nothing has been read yet. This operation needs nothing, so its first step is the plan.
+//! let plan = match operation.step(&Facts::default(), &mut context)? {
+//!     Step::Commit(plan, _) => plan.to_string(),
+//!     Step::Read(_) | Step::Answer(()) => unreachable!(),
+//! };
+//! assert!(plan.starts_with("plan set_lane_state\n"), "{plan}");
+//!
+//! let unnamed = SetLaneStateArgs::new(LaneId::new(""), LaneState::Draining, "ada");
+//! assert!(SetLaneState::new(unnamed).is_err());
+//! # Ok::<(), ff_core::EngineError>(())
+//! ```
 
 pub mod archive;
 pub mod budget;

@@ -6,6 +6,14 @@
 //! execution back is decided before its removal ([`holds`]); a flow is sealed first, so that it
 //! never goes on while its members are removed ([`seal`]). Each removal is a plan of its own that
 //! guards the row as it was read ([`trim`]).
+//!
+//! ```
+//! use ff_core::rules::retention::dependants;
+//!
+//! // The tables whose rows go with their execution.
+//! let tables: Vec<&str> = dependants::of_executions().map(|(table, _)| table.name).collect();
+//! assert!(tables.contains(&"ff_attempt") && !tables.contains(&"ff_lane_registry"));
+//! ```
 
 pub mod count;
 pub mod dependants;

@@ -4,6 +4,13 @@
 //! backend stores rows by them. Table and column names are the reference system's, so that its
 //! databases, queries and tools are recognised. One module per family of tables; what a
 //! description is made of is said in [`crate::plan::table`].
+//!
+//! ```
+//! use ff_core::schema::{self, execution::exec_core};
+//!
+//! let core = schema::table("ff_exec_core").unwrap();
+//! assert!(core.columns.contains(&exec_core::version.column()));
+//! ```
 
 use serde::{Deserialize, Deserializer};
 

@@ -278,6 +278,31 @@ conformance! {
         assert_eq!(outcome, FailOutcome::TerminalFailed);
     }
 
+    async fn a_failure_may_name_the_pause_and_the_policy_the_end(bench) {
+        let two = retrying(2, BackoffStrategy::Fixed { delay_ms: 500 });
+        let (id, mut handle) = bench.leased_with(&|args| args.policy = Some(two.clone())).await;
+        let (mut now, class) = (START, FailureClass::Transient);
+        // A pause of nothing would get around the bound of retries without one.
+        for (asked, pause) in [(90_000, 90_000), (0, 1)] {
+            let reason = FailureReason::new("busy").retried_after(asked);
+            let outcome = bench.backend.fail(&handle, reason, class).await.unwrap();
+            now += pause;
+            assert_eq!(outcome, FailOutcome::RetryScheduled { delay_until: TimestampMs(now) });
+            assert_eq!(bench.core(&id).await.states(), BACKING_OFF);
+            bench.clock.advance(pause);
+            bench.backend.promote_delayed(partition(&id), &lane(), &id, bench.clock.now()).await.unwrap();
+            handle = bench.claim().await;
+        }
+
+        let reason = || FailureReason::new("busy").retried_after(90_000);
+        let outcome = bench.backend.fail(&handle, reason(), class).await.unwrap();
+        assert_eq!(outcome, FailOutcome::TerminalFailed);
+        let (_, handle) = bench.leased_with(&|args| args.policy = Some(two.clone())).await;
+        let class = FailureClass::Permanent;
+        let outcome = bench.backend.fail(&handle, reason(), class).await.unwrap();
+        assert_eq!(outcome, FailOutcome::TerminalFailed);
+    }
+
     async fn jitter_shortens_a_pause_by_at_most_half(bench) {
         let policy = retrying(5, BackoffStrategy::Exponential {
             initial_delay_ms: 10_000,

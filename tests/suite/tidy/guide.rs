@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use ff_core::state::{ClosedSet as _, PublicState};
+
 use super::{code, files, root};
 use crate::cli::guide;
 
@@ -57,6 +59,33 @@ fn every_block_of_the_guide_is_tested_or_no_code() {
                 _ => false,
             };
             assert!(tested, "docs/{name}: no test runs its blocks in {language:?}");
+        }
+    }
+}
+
+/// Every state but the one that only a scheduler of the caller brings about, and no other.
+#[test]
+fn the_picture_of_a_life_has_every_state() {
+    let concepts = page("concepts.md");
+    let picture = concepts.split("```mermaid\n").nth(1).and_then(|rest| rest.split("```").next());
+    let arrows = picture.unwrap().lines().filter_map(|line| line.trim().split_once(" --> "));
+    let ends = arrows.flat_map(|(from, to)| [from, to.split(':').next().unwrap()]);
+    let drawn: BTreeSet<&str> = ends.filter(|end| *end != "[*]").collect();
+
+    let states = PublicState::all().into_iter().filter(|state| *state != PublicState::RateLimited);
+    assert_eq!(drawn, states.map(PublicState::as_str).collect());
+    assert!(concepts.contains("`rate_limited`"));
+}
+
+#[test]
+fn every_document_in_json_can_be_read() {
+    for path in files("docs", &["md"]) {
+        let text = fs::read_to_string(&path).unwrap();
+        for block in text.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            for line in block.lines() {
+                let read = serde_json::from_str::<serde_json::Value>(line);
+                assert!(read.is_ok(), "{}: {line}", path.display());
+            }
         }
     }
 }

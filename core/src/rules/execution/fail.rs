@@ -149,7 +149,7 @@ impl Decision for Fail {
         let Retries { policy, count } = self.retries(facts.row(CORE))?;
         let lease_ended = outbox::lease_ended(LeaseCause::Failed, at);
 
-        let Some(delay_ms) = next_delay(policy.as_ref(), count, ctx) else {
+        let Some(usual_ms) = next_delay(policy.as_ref(), count, ctx) else {
             let ends = Changes::of(ended(&self.failure, End::FAILED, at)).and([lease_ended]);
             let ends = ends.closing_under(&self.fence, facts)?;
             return Verdict::change(ends, Failed::TerminalFailed);
@@ -159,7 +159,7 @@ impl Decision for Fail {
             attempt_index: self.attempt_index(facts)?,
             outcome: self.outcome(),
             retries: count,
-            delay_ms,
+            delay_ms: self.failure.retry_after_ms.unwrap_or(usual_ms),
         };
         let (scheduled, outcome) = retry.scheduled(&self.failure, at)?;
         let retries = Changes::of(scheduled).and([lease_ended]);

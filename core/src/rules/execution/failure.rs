@@ -1,6 +1,7 @@
 //! The message and class of a failure, as the rows of an attempt and of an end store them.
 
 use crate::contracts::FailureReason;
+use crate::model::policy::check::PAUSE_MAX_MS;
 use crate::model::state::{ClosedSet as _, FailureClass};
 use crate::plan::value::Storable as _;
 use crate::plan::{Assign, Expr, OnTaken};
@@ -38,31 +39,36 @@ pub struct Failure {
     /// The class, which says if another attempt may help; `None` where the caller gave a word of
     /// its own.
     pub class: Option<FailureClass>,
+    /// The pause before another attempt that the worker asks for, ms.
+    pub retry_after_ms: Option<u64>,
 }
 
 impl Failure {
     /// A failure of a known class.
     #[must_use]
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
-        Self { message: said(message), class: Some(class) }
+        Self { message: said(message), class: Some(class), retry_after_ms: None }
     }
 
     /// A failure as a worker reports it: the message, and behind it the detail as text.
     #[must_use]
     pub fn reported(class: FailureClass, reason: FailureReason) -> Self {
-        let FailureReason { message, detail } = reason;
+        let FailureReason { message, detail, retry_after_ms } = reason;
         let detail = detail.filter(|detail| !detail.is_empty());
         let whole = match detail {
             Some(detail) => format!("{message}\n{}", String::from_utf8_lossy(&detail)),
             None => message,
         };
-        Self::new(class, whole)
+        // A pause of nothing would get around the bound of retries without one.
+        let retry_after_ms = retry_after_ms.map(|pause| pause.clamp(1, PAUSE_MAX_MS));
+        Self { retry_after_ms, ..Self::new(class, whole) }
     }
 
     /// A failure with its class given as a word; an unknown word is no class.
     #[must_use]
     pub fn of_category(category: &str, message: impl Into<String>) -> Self {
-        Self { message: said(message), class: FailureClass::parse(category) }
+        let class = FailureClass::parse(category);
+        Self { message: said(message), class, retry_after_ms: None }
     }
 
     /// The columns of an attempt row that hold the failure.

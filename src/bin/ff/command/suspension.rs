@@ -3,12 +3,9 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use ff_core::contracts::{
-    CompositeBody, CountKind, ResumeCondition, ResumePolicy, SignalMatcher, SuspendArgs,
-    SuspensionReasonCode, WaitpointBinding,
-};
+use ff_core::contracts::{ResumeCondition, SuspendArgs};
 use ff_core::policy::TimeoutBehavior;
-use ff_core::types::{SuspensionId, TimestampMs, WaitpointId};
+use ff_core::types::TimestampMs;
 use serde::Deserialize;
 
 /// The longest file, in bytes.
@@ -94,18 +91,7 @@ impl SuspensionFile {
         let behavior = self.on_timeout.behavior();
         let condition = self.condition();
 
-        let waitpoint = |key: String| WaitpointBinding::Fresh {
-            waitpoint_id: WaitpointId::new(),
-            waitpoint_key: key,
-        };
-        let mut keys = condition.referenced_waitpoint_keys().into_iter().map(waitpoint);
-        // A wait for an operator or a time alone has a waitpoint as well.
-        let first = keys.next().unwrap_or_else(WaitpointBinding::fresh);
-        let waitpoints = std::iter::once(first.clone()).chain(keys).collect();
-
-        let (policy, reason) = (ResumePolicy::normal(), SuspensionReasonCode::WaitingForSignal);
-        let args = SuspendArgs::new(SuspensionId::new(), first, condition, policy, reason, now)
-            .with_waitpoints(waitpoints);
+        let args = SuspendArgs::until(condition, now);
         match until {
             Some(until) => args.with_timeout(until, behavior),
             None => args,
@@ -117,25 +103,18 @@ impl SuspensionFile {
             return condition;
         }
 
-        let by_name = |name: &String| ResumeCondition::Single {
-            waitpoint_key: name.clone(),
-            matcher: SignalMatcher::ByName(name.clone()),
-        };
         match (self.signals.as_slice(), self.need) {
-            ([only], None | Some(1)) => by_name(only),
-            (all, None) => {
-                ResumeCondition::Composite(CompositeBody::all_of(all.iter().map(by_name)))
-            }
-            (_, Some(need)) => {
-                let kind = CountKind::DistinctWaitpoints;
-                ResumeCondition::Composite(CompositeBody::count(need, kind, None, self.signals))
-            }
+            ([only], None | Some(1)) => ResumeCondition::signal(only),
+            (all, None) => ResumeCondition::signals(all),
+            (all, Some(need)) => ResumeCondition::signals_at(need, all),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use ff_core::contracts::{CompositeBody, CountKind, SignalMatcher, WaitpointBinding};
+
     use super::*;
 
     fn args(text: &str) -> SuspendArgs {

@@ -9,15 +9,14 @@ use ff_core::EngineError;
 use ff_core::backend::{FailureClass, Frame, FrameKind};
 use ff_core::contracts::{
     CreateExecutionArgs, DeliverSignalArgs, ExecutionTimeline, ListPendingWaitpointsArgs,
-    PendingWaitpointInfo, ResumeCondition, ResumePolicy, SeedWaitpointHmacSecretArgs,
-    SignalMatcher, StreamCursor, SuspendArgs, SuspensionReasonCode, WaitpointBinding,
+    PendingWaitpointInfo, ResumeCondition, SeedWaitpointHmacSecretArgs, StreamCursor, SuspendArgs,
+    SuspensionReasonCode,
 };
 use ff_core::engine_backend::EngineBackend;
 use ff_core::partition::{Partition, PartitionConfig, PartitionFamily};
 use ff_core::state::PublicState;
 use ff_core::types::{
-    AttemptIndex, ExecutionId, LaneId, Namespace, SignalId, SuspensionId, TimestampMs, WaitpointId,
-    WaitpointToken,
+    AttemptIndex, ExecutionId, LaneId, Namespace, SignalId, TimestampMs, WaitpointToken,
 };
 use serde::Serialize;
 use tokio::sync::watch;
@@ -77,16 +76,9 @@ impl Publisher {
 
 /// Suspends until one signal of the right name comes.
 fn ask(now: TimestampMs) -> SuspendArgs {
-    let waitpoint_key = "approval".to_owned();
-    let waitpoint = WaitpointBinding::Fresh {
-        waitpoint_id: WaitpointId::new(),
-        waitpoint_key: waitpoint_key.clone(),
-    };
-
-    let matcher = SignalMatcher::ByName(APPROVED.to_owned());
-    let condition = ResumeCondition::Single { waitpoint_key, matcher };
-    let (id, reason) = (SuspensionId::new(), SuspensionReasonCode::WaitingForApproval);
-    SuspendArgs::new(id, waitpoint, condition, ResumePolicy::normal(), reason, now)
+    let mut args = SuspendArgs::until(ResumeCondition::signal(APPROVED), now);
+    args.reason_code = SuspensionReasonCode::WaitingForApproval;
+    args
 }
 
 /// The results of the third act.
