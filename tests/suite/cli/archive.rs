@@ -118,7 +118,10 @@ fn a_file_that_is_not_its_own_is_left_alone() {
         assert!(refused.err.contains("is not the file that archive a was written to"));
         assert_eq!(place.read("a.jsonl"), text);
     }
-    place.ff(&["archive", "b.jsonl", "--as", "a"]).assert_failed(1);
+    let refused = place.ff(&["archive", "b.jsonl", "--as", "a"]);
+    refused.assert_failed(1);
+    assert!(refused.err.contains("b.jsonl is missing: it is the file that archive a was"));
+    assert!(refused.err.contains("ff subscribers drop a"), "{}", refused.err);
     place.ff(&["trim", "--archived", "nothing", "--yes"]).assert_failed(1);
     place.out(&["events", "--as", "reader", "--kind", "completion"]);
     assert_eq!(place.ff(&["archive", "reader.jsonl"]).code, 2);

@@ -45,16 +45,22 @@ impl ArchiveFile {
 
     /// Goes on with a file as the note says, and cuts off what comes behind.
     pub(super) fn go_on(path: PathBuf, name: &str, note: &str) -> Result<Self, Failure> {
+        let refusal = |path: &Path, what: &str| {
+            let text = format!("{} {what} that archive {name} was written to", path.display());
+            let help = format!("ff subscribers drop {name} forgets it; the next run begins anew");
+            Failure::new(text).with_help(help)
+        };
+        if let Ok(false) = path.try_exists() {
+            return Err(refusal(&path, "is missing: it is the file"));
+        }
+
         let mut archive = Self::open(path, false)?;
         let bytes = note.split_once(' ').and_then(|(bytes, _)| bytes.parse().ok());
         let is_there = bytes.is_some_and(|bytes| bytes <= archive.bytes);
         archive.bytes = bytes.filter(|_| is_there).unwrap_or_default();
 
         if !is_there || archive.note()? != note {
-            let path = archive.path.display();
-            let text = format!("{path} is not the file that archive {name} was written to");
-            let help = format!("ff subscribers drop {name} forgets it; the next run begins anew");
-            return Err(Failure::new(text).with_help(help));
+            return Err(refusal(&archive.path, "is not the file"));
         }
         archive.cut(archive.bytes).map_err(|error| archive.failed(&error))?;
         Ok(archive)
