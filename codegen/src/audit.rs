@@ -3,7 +3,8 @@
 //! The audit walks the shape, not the text: a broken rule is an error before any SQL exists.
 
 use ff_core::plan::{
-    Compare, Expr, Guard, List, Lookup, Mutation, Name, Plan, Predicate, Query, Return,
+    Compare, Expr, Guard, List, Lookup, Mutation, Name, Pairing, Plan, Predicate, Query, Return,
+    Selection,
 };
 use ff_core::schema::{ColumnRef, TableRef};
 
@@ -15,7 +16,7 @@ use crate::statement::RenderError;
 /// # Errors
 /// [`RenderError::Audit`] naming the plan and the rule: a guard without the full key; a preventing
 /// row that is named by other than bound values, or that refuses nothing; a picked
-/// order that is not total; an update or delete that does not name its rows by a leading part of
+/// order that is not total, or rows that are named by other than their bound key; an update or delete that does not name its rows by a leading part of
 /// the primary key or of an index; a row written twice; a name that is not held; a result of a
 /// table that is not written.
 pub fn plan(plan: &Plan) -> Result<(), RenderError> {
@@ -31,7 +32,11 @@ pub fn plan(plan: &Plan) -> Result<(), RenderError> {
         return broken(rule);
     }
 
-    if let Some(selection) = &plan.selection {
+    if let Some(Selection { pairing: Pairing::Named(key), table, .. }) = &plan.selection {
+        if !covers_key(table.key, key) || !are_bound(key) {
+            return broken("rows are named by other than the bound values of their key".into());
+        }
+    } else if let Some(selection) = &plan.selection {
         // The partition follows from the rest of the key.
         let total = selection.table.key.iter().all(|key| {
             key.name == "partition_key"
@@ -224,6 +229,11 @@ fn is_bound(row: &Guard) -> bool {
         | Expr::Object(_) => bound = false,
     });
     bound
+}
+
+/// True if every value is a bound one.
+fn are_bound(given: &[(ColumnRef, Expr)]) -> bool {
+    given.iter().all(|(_, expr)| matches!(expr, Expr::Value(..) | Expr::Slot(..)))
 }
 
 fn covers_key(key: &[ColumnRef], given: &[(ColumnRef, Expr)]) -> bool {

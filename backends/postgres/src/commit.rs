@@ -147,7 +147,7 @@ impl Committer {
         queue.statement.check((&bindings, size))?;
 
         let (since, (answer, mut answered)) = (Instant::now(), oneshot::channel());
-        let rows = queue.statement.row_keys.of_plan(&bindings);
+        let rows = queue.statement.row_keys.of_plan(&bindings, size);
         self.submit(&queue, Waiting { bindings, size, held_row, since, rows, answer });
 
         let outcome = match tokio::time::timeout(PATIENCE, &mut answered).await {

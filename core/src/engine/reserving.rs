@@ -6,7 +6,7 @@
 //!
 //! An execution with a full limit hides none behind it: the next list passes over the key.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures_util::future::{join_all, try_join};
 
@@ -22,12 +22,18 @@ use crate::rules::budget::room::Room;
 use crate::rules::budget::token::{ESTIMATES, limit_token, token};
 use crate::rules::execution::candidates::{Candidate, Candidates, Found};
 use crate::rules::execution::claim::Claim;
+use crate::rules::execution::listed::{ClaimListed, Listed};
 use crate::rules::execution::reserve::{ClaimReserving, Taken};
+use crate::rules::key::ExecutionKey;
 use crate::rules::limit::admit::Admission;
 use crate::rules::limit::held::Holdings;
 
 /// The most lists that one claim reads: others may take what it has listed.
 const ROUNDS: usize = 16;
+
+/// The lists of which other claims took parts of limits, after which a claim takes its executions
+/// one by one: some of them may still be taken, and what these take is read again each time.
+const ONE_BY_ONE_AFTER: u32 = 2;
 
 /// A claim, the room that it may offer, and what turned out to have too little.
 struct Reserving<'a> {
@@ -38,6 +44,10 @@ struct Reserving<'a> {
     short: BTreeSet<String>,
     /// The keys of full limits, and whether more than these stand before what may be taken.
     obstacles: Obstacles,
+    /// The executions that turned out to be gone or locked, each in the version that was listed.
+    passed: HashSet<(ExecutionKey, i64)>,
+    /// The number of lists of which other claims had taken parts of limits.
+    overtaken: u32,
 }
 
 /// What of one list may be taken, and the turns that it takes.
@@ -70,8 +80,32 @@ struct Sorted {
     is_moving: bool,
 }
 
+/// A caller, and an execution that it gets with what that takes of limits.
+type Dealt<'a> = (usize, &'a (Candidate, Holdings));
+
+/// What came of executions, and the last failure, if one failed.
+#[derive(Default)]
+struct Done {
+    taken: HashMap<ExecutionKey, Taken>,
+    failed: Option<EngineError>,
+}
+
+impl Done {
+    fn of(taken: Result<HashMap<ExecutionKey, Taken>, EngineError>) -> Self {
+        match taken {
+            Ok(taken) => Self { taken, failed: None },
+            Err(error) => Self { taken: HashMap::new(), failed: Some(error) },
+        }
+    }
+
+    fn and(mut self, other: Self) -> Self {
+        self.taken.extend(other.taken);
+        Self { failed: other.failed.or(self.failed), ..self }
+    }
+}
+
 /// The executions that come next, and the turns that they take.
-struct Listed {
+struct Next {
     candidates: Vec<Candidate>,
     turned: Option<Turned>,
     is_by_list: bool,
@@ -84,19 +118,26 @@ async fn list(
     claim: Claim,
     by_turns: bool,
     obstacles: &Obstacles,
-) -> Result<Listed, EngineError> {
+    passed: &HashSet<(ExecutionKey, i64)>,
+) -> Result<Next, EngineError> {
     let is_full = |key: &String| obstacles.refused.contains_key(key);
-    let is_open = |candidate: &Candidate| !candidate.limits.keys.iter().any(is_full);
+    let is_open = |candidate: &Candidate| {
+        !candidate.limits.keys.iter().any(is_full)
+            && !passed.contains(&(candidate.key, candidate.version))
+    };
     if by_turns {
         let (candidates, turned) = list_by_turns(executor, claim, is_open).await?;
-        return Ok(Listed { candidates, turned, is_by_list: false });
+        return Ok(Next { candidates, turned, is_by_list: false });
     }
 
-    let best = Candidates::best(claim);
+    let most = claim.limit();
+    let behind = u32::try_from(passed.len()).unwrap_or(u32::MAX);
+    let best = Candidates::best(claim.up_to(most.saturating_add(behind)));
     let best = if obstacles.behind_others_at.is_some() { best.by_list() } else { best };
     let Found { mut candidates, is_by_list } = run(executor, &best).await?;
     candidates.retain(is_open);
-    Ok(Listed { candidates, turned: None, is_by_list })
+    candidates.truncate(most as usize);
+    Ok(Next { candidates, turned: None, is_by_list })
 }
 
 /// Claims up to as many executions as the callers ask for, with estimates, keys of limits or
@@ -159,8 +200,8 @@ pub(super) async fn some_fits(
 
 impl<'a> Reserving<'a> {
     fn new(executor: &'a dyn Executor, room: Room, known: KnownLimits) -> Self {
-        let (short, obstacles) = (BTreeSet::new(), Obstacles::default());
-        Self { executor, room, known, short, obstacles }
+        let (short, obstacles, passed) = (BTreeSet::new(), Obstacles::default(), HashSet::new());
+        Self { executor, room, known, short, obstacles, passed, overtaken: 0 }
     }
 
     /// The claim that offers all room but that of budgets with too little, and passes over full
@@ -224,7 +265,7 @@ impl<'a> Reserving<'a> {
         let (executor, by_turns) = (self.executor, self.is_fair(offered));
         if is_recalled && !self.obstacles.refused.is_empty() {
             let listing = self.listing(offered);
-            let listed = list(executor, listing, by_turns, &self.obstacles);
+            let listed = list(executor, listing, by_turns, &self.obstacles, &self.passed);
             let freed = self.known.freed(executor, &self.obstacles.refused);
             let (listed, freed) = try_join(listed, freed).await?;
             if freed.is_empty() {
@@ -235,12 +276,12 @@ impl<'a> Reserving<'a> {
         }
 
         let listing = self.listing(offered);
-        let listed = list(executor, listing, by_turns, &self.obstacles).await?;
+        let listed = list(executor, listing, by_turns, &self.obstacles, &self.passed).await?;
         Ok(self.noted(listed))
     }
 
     /// What was listed, once it is noted what stood before it.
-    fn noted(&mut self, listed: Listed) -> (Vec<Candidate>, Option<Turned>) {
+    fn noted(&mut self, listed: Next) -> (Vec<Candidate>, Option<Turned>) {
         if listed.is_by_list {
             self.obstacles.behind_others_at.get_or_insert(self.executor.now());
         }
@@ -314,43 +355,66 @@ impl<'a> Reserving<'a> {
         Ok(())
     }
 
-    /// Claims executions with keys, which share a statement.
+    /// Claims executions with keys: those of each caller in one plan, or one by one where other
+    /// claims keep taking parts of their limits.
     async fn claim_side_by_side(
         &mut self,
         offered: &Claim,
         attempts: &[(Candidate, Holdings)],
         to: &mut Receivers<'_>,
     ) -> Result<(), EngineError> {
-        let these = &*self;
         let places: Vec<usize> = to.callers.next().collect();
-        let taken = attempts.iter().zip(&places).map(|((candidate, holdings), caller)| {
-            let own = to.callers.on_terms_of(*caller, offered);
-            async move { these.claim_one(&own, candidate, holdings, false).await }
+        let dealt: Vec<Dealt<'_>> = places.into_iter().zip(attempts).collect();
+        let of_callers = dealt.chunk_by(|(one, _), (other, _)| one == other).map(|dealt| {
+            let caller = dealt.first().map_or(0, |(caller, _)| *caller);
+            self.claim_for(to.callers.on_terms_of(caller, offered), dealt)
         });
-        let taken = join_all(taken).await;
+        let done = join_all(of_callers).await.into_iter().reduce(Done::and).unwrap_or_default();
 
-        let (mut failed, mut lost) = (None, false);
-        for ((taken, caller), (candidate, holdings)) in taken.into_iter().zip(places).zip(attempts)
-        {
-            match taken {
-                Ok(Taken::Claimed(handle)) => to.give(caller, handle, candidate.turn_key()),
-                Ok(Taken::Overtaken) => {
+        let Done { mut taken, failed } = done;
+        let (mut lost, mut overtaken) = (false, false);
+        for (caller, (candidate, holdings)) in dealt {
+            match taken.remove(&candidate.key) {
+                Some(Taken::Claimed(handle)) => to.give(caller, handle, candidate.turn_key()),
+                Some(Taken::Overtaken) => {
                     self.known.forget(holdings, self.executor.now());
-                    lost = true;
+                    overtaken = true;
                 }
-                Ok(Taken::Gone) => {
+                Some(Taken::Gone) => {
                     self.known.unlearn(holdings);
+                    self.passed.insert((candidate.key, candidate.version));
                     lost = true;
                 }
-                Ok(Taken::Fits | Taken::NoRoom(_)) => {}
-                Err(error) => failed = Some(error),
+                Some(Taken::Fits | Taken::NoRoom(_)) | None => {}
             }
         }
-        if lost {
+        if lost || overtaken {
             // A key may have counted as full only for what was not taken after all.
             self.obstacles.refused.clear();
         }
+        self.overtaken += u32::from(overtaken);
         failed.map_or(Ok(()), Err)
+    }
+
+    /// Claims executions for one caller.
+    async fn claim_for(&self, own: Claim, dealt: &[Dealt<'_>]) -> Done {
+        if ONE_BY_ONE_AFTER <= self.overtaken {
+            let each = dealt.iter().map(async |(_, (candidate, holdings))| {
+                let taken = self.claim_one(&own, candidate, holdings, false).await;
+                Done::of(taken.map(|taken| HashMap::from([(candidate.key, taken)])))
+            });
+            return join_all(each).await.into_iter().reduce(Done::and).unwrap_or_default();
+        }
+
+        let listed = |(_, (candidate, holdings)): &Dealt<'_>| Listed {
+            key: candidate.key,
+            version: candidate.version,
+            holdings: holdings.clone(),
+        };
+        let listed = dealt.iter().map(listed).collect();
+        let claims = ClaimListed::of(own.tag(), own.terms(), listed);
+        let each = claims.iter().map(async |claim| Done::of(run(self.executor, claim).await));
+        join_all(each).await.into_iter().reduce(Done::and).unwrap_or_default()
     }
 
     /// Claims so many of the others as ever: the database picks them.
