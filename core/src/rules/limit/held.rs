@@ -63,13 +63,16 @@ impl Holdings {
             Ok(Expr::each(ColumnType::Bytes, lists.collect::<Result<_, _>>()?))
         };
 
+        let has_cells = all.iter().any(|one| !one.cells.is_empty());
+        if !has_cells && all.iter().all(|one| one.permits.len() == 1) {
+            return Ok(vec![one_permit_each(all, at)]);
+        }
+
         let mut changes = Vec::new();
-        if all.iter().all(|one| one.permits.len() == 1) {
-            changes.push(one_permit_each(all, at));
-        } else if all.iter().any(|one| !one.permits.is_empty()) {
+        if all.iter().any(|one| !one.permits.is_empty()) {
             changes.push(permits_of_list(lists(Self::permit_items)?, at));
         }
-        if all.iter().any(|one| !one.cells.is_empty()) {
+        if has_cells {
             changes.push(cells_of_list(lists(Self::cell_items)?));
         }
         Ok(changes)
