@@ -87,8 +87,8 @@ fn params(shape: &Shape) -> Vec<Param> {
         .collect()
 }
 
-/// The slots that decide which rows a selection of up to n rows picks, or whether it picks any. They
-/// hold for the statement, not for one item.
+/// The slots that decide which rows a selection of up to n rows picks, or whether it picks any.
+/// They hold for the statement, not for one item.
 fn once_slots(plan: &Plan) -> Vec<usize> {
     let Some(Selection { predicate, pairing, .. }) = &plan.selection else { return Vec::new() };
 

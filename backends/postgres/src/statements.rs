@@ -203,8 +203,8 @@ impl PlanStatement {
         outcomes
     }
 
-    /// The picked rows, distributed to the plans in order: the best rows go to the first, or each to
-    /// the plan that names it.
+    /// The picked rows, distributed to the plans in order: the best rows go to the first, or each
+    /// to the plan that names it.
     fn picked_rows(
         &self,
         plans: &[SizedPlan<'_>],

@@ -1,5 +1,5 @@
-//! Takes the executions that a claim has chosen: those with estimates one by one, those with keys of
-//! limits or fairness in one plan for each caller, and the others as the database picks them.
+//! Takes the executions that a claim has chosen: those with estimates one by one, those with keys
+//! of limits or fairness in one plan for each caller, and the others as the database picks them.
 
 use std::collections::HashMap;
 

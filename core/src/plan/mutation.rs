@@ -109,9 +109,9 @@ pub enum Pairing {
         /// The rows that are picked next where fewer meet the selection's condition.
         rest: Option<Rest>,
     },
-    /// The n-th value of every list names a row by this primary key, and that row takes it. One that
-    /// is absent, does not qualify or is locked by another plan is left out; the others are picked.
-    /// No two values name the same row.
+    /// The n-th value of every list names a row by this primary key, and that row takes it. One
+    /// that is absent, does not qualify or is locked by another plan is left out; the others are
+    /// picked. No two values name the same row.
     Named(Vec<(ColumnRef, Expr)>),
     /// Every row that qualifies is picked, waiting for its lock; all take the same values.
     Every,

@@ -69,7 +69,8 @@ fn plans(claims: &[ClaimListed]) -> Vec<String> {
 #[test]
 fn those_of_one_permit_share_a_plan_in_the_order_of_their_permits() {
     let claims = claims(vec![permits(&[("b", 0)]), permits(&[("a", 4)]), permits(&[("a", 3)])]);
-    let expected = "pick core from ff_exec_core[partition_key each(7, 7, 7), execution_id each(2, 1, 0)]
+    let expected =
+        "pick core from ff_exec_core[partition_key each(7, 7, 7), execution_id each(2, 1, 0)]
 where version = each(5, 5, 5)
 has_reservations := true
 insert ff_limit_permit
@@ -90,7 +91,8 @@ where version = each(5, 5)";
 #[test]
 fn several_permits_and_cells_are_lists() {
     let mixed = vec![permits(&[("a", 0), ("b", 1)]), cell(9), permits(&[("a", 1)])];
-    let expected = "pick core from ff_exec_core[partition_key each(7, 7, 7), execution_id each(0, 2, 1)]
+    let expected =
+        "pick core from ff_exec_core[partition_key each(7, 7, 7), execution_id each(0, 2, 1)]
 where version = each(5, 5, 5)
 has_reservations := true
 for each item of each(<79 bytes>, <40 bytes>, <2 bytes>) insert ff_limit_permit

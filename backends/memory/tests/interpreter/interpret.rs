@@ -7,8 +7,8 @@ use ff_core::engine::{Commit, Executor};
 use ff_core::plan::facts::Answer;
 use ff_core::plan::value::{ColumnType, Value};
 use ff_core::plan::{
-    Compare, Expr, Join, List, Lookup, OnConflict, OnTaken, Pairing, Path, Plan, Predicate, Query, Return,
-    Selection,
+    Compare, Expr, Join, List, Lookup, OnConflict, OnTaken, Pairing, Path, Plan, Predicate, Query,
+    Return, Selection,
 };
 use ff_core::schema::admin::{lane_registry as lane, waitpoint_hmac as hmac};
 use ff_core::schema::budget::{budget_policy as policy, budget_usage as usage};

@@ -74,10 +74,8 @@ async fn plans_that_name_rows_get_their_own_and_pass_over_held_and_absent_ones()
     }
     backend.commit(lane("other", "y")).await.unwrap();
     let mut holder = backend.pool().begin().await.unwrap();
-    let hold = format!(
-        "SELECT 1 FROM {} WHERE lane_id = 'd' FOR UPDATE",
-        lane_registry::TABLE.name
-    );
+    let hold =
+        format!("SELECT 1 FROM {} WHERE lane_id = 'd' FOR UPDATE", lane_registry::TABLE.name);
     holder.execute(AssertSqlSafe(hold)).await.unwrap();
 
     let plans = [
@@ -93,7 +91,8 @@ async fn plans_that_name_rows_get_their_own_and_pass_over_held_and_absent_ones()
         })
         .collect();
     let rows = |rows: &[(&str, i64)]| {
-        let row = |(name, number): &(&str, i64)| vec![Value::Text((*name).into()), Value::Int(*number)];
+        let row =
+            |(name, number): &(&str, i64)| vec![Value::Text((*name).into()), Value::Int(*number)];
         Commit::Applied(rows.iter().map(row).collect())
     };
     let expected = [rows(&[("c", 1), ("a", 3)]), rows(&[]), rows(&[("b", 6), ("a", 7)])];

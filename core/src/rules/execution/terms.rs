@@ -104,7 +104,7 @@ pub enum LeasedAttempt {
 }
 
 impl NewLease {
-    /// The leases of that many picked executions, whose attempts begin.
+    /// The leases of that many picked executions, of attempts that begin.
     pub fn of_each(count: usize, ctx: &mut Ctx<'_>) -> Self {
         let (mut lease_ids, mut attempt_ids) = (Vec::new(), Vec::new());
         for _ in 0..count {

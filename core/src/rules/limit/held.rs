@@ -49,7 +49,10 @@ impl Holdings {
     /// # Errors
     /// `Validation(InvalidInput)` for a text that cannot be stored.
     pub fn taken(&self, at: TimestampMs) -> Result<[Mutation; 2], EngineError> {
-        Ok([permits_of_list(items(&self.permit_items())?, at), cells_of_list(items(&self.cell_items())?)])
+        Ok([
+            permits_of_list(items(&self.permit_items())?, at),
+            cells_of_list(items(&self.cell_items())?),
+        ])
     }
 
     /// The changes by which each picked execution takes its own of these, in their order. One that
