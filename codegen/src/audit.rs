@@ -3,7 +3,8 @@
 //! The audit walks the shape, not the text: a broken rule is an error before any SQL exists.
 
 use ff_core::plan::{
-    Compare, Expr, Guard, List, Lookup, Mutation, Name, Plan, Predicate, Query, Return,
+    Compare, Expr, Guard, List, Lookup, Mutation, Name, Pairing, Plan, Predicate, Query, Return,
+    Selection,
 };
 use ff_core::schema::{ColumnRef, TableRef};
 
@@ -14,10 +15,10 @@ use crate::statement::RenderError;
 ///
 /// # Errors
 /// [`RenderError::Audit`] naming the plan and the rule: a guard without the full key; a preventing
-/// row that is named by other than bound values, or that refuses nothing; a picked
-/// order that is not total; an update or delete that does not name its rows by a leading part of
-/// the primary key or of an index; a row written twice; a name that is not held; a result of a
-/// table that is not written.
+/// row that is named by other than bound values, or that refuses nothing; a picked order that is
+/// not total, or rows that are named by other than their bound key; an update or delete that does
+/// not name its rows by a leading part of the primary key or of an index; a row written twice; a
+/// name that is not held; a result of a table that is not written.
 pub fn plan(plan: &Plan) -> Result<(), RenderError> {
     let broken = |rule: String| Err(RenderError::Audit { plan: plan.name.to_string(), rule });
 
@@ -31,15 +32,8 @@ pub fn plan(plan: &Plan) -> Result<(), RenderError> {
         return broken(rule);
     }
 
-    if let Some(selection) = &plan.selection {
-        // The partition follows from the rest of the key.
-        let total = selection.table.key.iter().all(|key| {
-            key.name == "partition_key"
-                || selection.orders().all(|order| order.iter().any(|(column, _)| column == key))
-        });
-        if !total {
-            return broken("the picked order does not end in the primary key".into());
-        }
+    if let Some(rule) = plan.selection.as_ref().and_then(broken_by_selection) {
+        return broken(rule.into());
     }
 
     let mut targets: Vec<(&str, &Vec<(ColumnRef, Expr)>)> = Vec::new();
@@ -190,6 +184,21 @@ fn fixed_by(predicate: &Predicate, fixed: &mut Vec<ColumnRef>) {
     }
 }
 
+/// The rule that the picked rows break, if they break one.
+fn broken_by_selection(selection: &Selection) -> Option<&'static str> {
+    if let Pairing::Named(key) = &selection.pairing {
+        let named = covers_key(selection.table.key, key) && are_bound(key);
+        return (!named).then_some("rows are named by other than the bound values of their key");
+    }
+
+    // The partition follows from the rest of the key.
+    let total = selection.table.key.iter().all(|key| {
+        key.name == "partition_key"
+            || selection.orders().all(|order| order.iter().any(|(column, _)| column == key))
+    });
+    (!total).then_some("the picked order does not end in the primary key")
+}
+
 /// The rule that the rows that prevent the plan break, if they break one.
 fn broken_by_preventing_rows(plan: &Plan) -> Option<String> {
     for row in &plan.unless {
@@ -224,6 +233,11 @@ fn is_bound(row: &Guard) -> bool {
         | Expr::Object(_) => bound = false,
     });
     bound
+}
+
+/// True if every value is a bound one.
+fn are_bound(given: &[(ColumnRef, Expr)]) -> bool {
+    given.iter().all(|(_, expr)| matches!(expr, Expr::Value(..) | Expr::Slot(..)))
 }
 
 fn covers_key(key: &[ColumnRef], given: &[(ColumnRef, Expr)]) -> bool {

@@ -87,13 +87,10 @@ fn params(shape: &Shape) -> Vec<Param> {
         .collect()
 }
 
-/// The slots that decide which rows a selection of up to n rows picks. They hold for the statement,
-/// not for one item.
+/// The slots that decide which rows a selection of up to n rows picks, or whether it picks any.
+/// They hold for the statement, not for one item.
 fn once_slots(plan: &Plan) -> Vec<usize> {
-    let Some(Selection { predicate, pairing: Pairing::UpTo { limit, rest }, .. }) = &plan.selection
-    else {
-        return Vec::new();
-    };
+    let Some(Selection { predicate, pairing, .. }) = &plan.selection else { return Vec::new() };
 
     let mut slots = Vec::new();
     let mut collect = |expr: &Scalar| {
@@ -102,10 +99,16 @@ fn once_slots(plan: &Plan) -> Vec<usize> {
         }
     };
 
-    predicate.visit(&mut collect);
-    collect(limit);
-    if let Some(rest) = rest {
-        rest.predicate.visit(&mut collect);
+    match pairing {
+        Pairing::UpTo { limit, rest } => {
+            predicate.visit(&mut collect);
+            collect(limit);
+            if let Some(rest) = rest {
+                rest.predicate.visit(&mut collect);
+            }
+        }
+        Pairing::Named(_) => {}
+        Pairing::Every => return slots,
     }
     plan.unless.iter().for_each(|row| row.visit(&mut collect));
     slots

@@ -154,6 +154,9 @@ pub enum ScriptStep {
         row: Name,
         /// The select.
         statement: Statement,
+        /// The slot with a value for each row, where the plan names its rows: the select then runs
+        /// once for each of these values, and finds its row or none.
+        named_by: Option<usize>,
         /// The path that each result column holds.
         holds: Vec<Path>,
     },

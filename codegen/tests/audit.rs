@@ -108,6 +108,20 @@ fn a_row_that_prevents_a_plan_is_named_by_bound_values_and_refuses_something() {
 }
 
 #[test]
+fn rows_are_named_by_the_bound_values_of_their_key() {
+    let named = |by: Vec<(ColumnRef, Expr)>| {
+        let mut plan = Plan::new("p").delete(exec_core::REF, held_core());
+        plan.selection = Some(Selection { pairing: Pairing::Named(by), ..selection(vec![]) });
+        plan
+    };
+    let rule = "rows are named by other than the bound values of their key";
+    check(&named(vec![exec_core::execution_id.with(key().uuid)]), rule);
+    let partition = exec_core::partition_key.with(7);
+    let held = exec_core::execution_id.with_expr(exec_core::execution_id.of(CORE));
+    check(&named(vec![partition, held]), rule);
+}
+
+#[test]
 fn a_change_names_its_rows_by_their_key() {
     let grow = || vec![exec_core::version.grow(1)];
     let nothing = Plan::new("p").update(exec_core::REF, vec![], grow());

@@ -65,7 +65,29 @@ impl Scene {
         });
         self.sample("remove_limit", "one", async |b| b.remove_limit(KEY).await);
         self.sample("remove_limit", "none", async |b| b.remove_limit(KEY).await);
+        self.claimed_with_several_keys();
         self.claimed_among_others();
+    }
+
+    /// Claims that take one permit, several, cells, and both of several keys.
+    fn claimed_with_several_keys(&mut self) {
+        for limit in [
+            SetLimitArgs::new("run/*", "operator").with_running(9),
+            SetLimitArgs::new("start/*", "operator").with_rate(RateLimit::new(10, 1_000)),
+        ] {
+            let _ = now(self.backend.set_limit(limit));
+        }
+        for (case, keys) in [
+            ("with a permit", &["run/1"] as &[&str]),
+            ("with two permits", &["run/1", "run/2"]),
+            ("with cells", &["start/1"]),
+            ("with permits and cells", &["run/1", "run/2", "start/1"]),
+        ] {
+            let limit_keys = keys.iter().map(|&key| key.to_owned()).collect();
+            let policy = ExecutionPolicy { limit_keys, ..ExecutionPolicy::default() };
+            self.submit(|args| (args.policy, args.priority) = (Some(policy), FIRST));
+            self.sample("claim", case, async |b| b.claim(&lane(), &capabilities(), worker()).await);
+        }
     }
 
     /// Claims by a worker without capabilities, and behind more executions that it cannot take than

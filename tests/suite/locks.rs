@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use ff_backend_postgres::PgPool;
 use ff_core::backend::{CapabilitySet, Handle};
+use ff_core::contracts::SetLimitArgs;
 use ff_core::engine_backend::Scan;
+use ff_core::policy::ExecutionPolicy;
 use ff_core::types::{ExecutionId, TimestampMs};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -76,6 +78,39 @@ async fn a_claim_passes_over_held_rows_of_every_requirement() {
     assert_eq!(claim(9).await, []);
     holder.rollback().await.unwrap();
     assert_eq!(claim(9).await, ids[..2]);
+    bench.tear_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_within_a_limit_passes_over_held_rows() {
+    let bench = backends::postgres().await;
+    let other = beside(&bench).await;
+    let limit = SetLimitArgs::new("tenant/*", "op").with_running(3);
+    bench.backend.set_limit(limit).await.unwrap();
+    let mut ids = Vec::new();
+    for priority in [9, 8, 7, 6] {
+        let id = bench
+            .create_with(&|args| {
+                let limit_keys = vec!["tenant/7".to_owned()];
+                args.priority = priority;
+                args.policy = Some(ExecutionPolicy { limit_keys, ..ExecutionPolicy::default() });
+            })
+            .await;
+        ids.push(id);
+    }
+    let held = [("ff_exec_core", &ids[0]), ("ff_exec_core", &ids[2])];
+    let holder = hold(&other, held).await;
+
+    let claim = async |limit| {
+        let (lane, none) = (lane(), CapabilitySet::default());
+        let claimed = bench.backend.claim_many(&lane, &none, worker("w"), limit);
+        let claimed = tokio::time::timeout(SOON, claimed).await.expect("it waits for no row");
+        claimed.unwrap().iter().map(id_of).collect::<Vec<_>>()
+    };
+    assert_eq!(claim(9).await, [ids[1].clone(), ids[3].clone()]);
+    holder.rollback().await.unwrap();
+    assert_eq!(claim(9).await, ids[..1]);
+    bench.assert_sound().await;
     bench.tear_down().await;
 }
 

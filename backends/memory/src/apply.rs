@@ -9,6 +9,7 @@ use ff_core::plan::facts::Row;
 use ff_core::plan::value::Value;
 use ff_core::plan::{
     Assign, Expr, Held, Mutation, Name, OnConflict, OnTaken, Pairing, Plan, Predicate, Return,
+    Selection,
 };
 use ff_core::schema::{ColumnRef, Table};
 use ff_core::types::TimestampMs;
@@ -64,6 +65,9 @@ struct PlanRun<'a> {
     picked: Vec<Row>,
 }
 
+/// A picked row, with the number of the values that it takes.
+type Picked = (usize, Row);
+
 /// A row that the plan wrote, in its new state; a deleted one in its old state.
 type Written = (&'static str, Row);
 
@@ -74,7 +78,7 @@ impl<'a> PlanRun<'a> {
         }
         self.check_guards()?;
         let picked = self.pick();
-        self.picked = picked.clone().unwrap_or_default();
+        self.picked = picked.iter().flatten().map(|(_, row)| row.clone()).collect();
 
         let (each, once): (Vec<&Mutation>, Vec<&Mutation>) =
             self.plan.mutations.iter().partition(|mutation| self.plan.per_picked_row(mutation));
@@ -89,12 +93,12 @@ impl<'a> PlanRun<'a> {
         };
 
         let mut applied = Vec::with_capacity(picked.len());
-        for (item, row) in picked.iter().enumerate() {
+        for (item, row) in &picked {
             let mut written = written.clone();
             for mutation in &each {
-                self.apply_mutation(mutation, item, Some(row), &mut written)?;
+                self.apply_mutation(mutation, *item, Some(row), &mut written)?;
             }
-            applied.push(self.returned_values(item, Some(row), &written));
+            applied.push(self.returned_values(*item, Some(row), &written));
         }
 
         Ok(applied)
@@ -123,8 +127,8 @@ impl<'a> PlanRun<'a> {
         Ok(())
     }
 
-    /// The picked rows, best first; `None` if the plan picks none.
-    fn pick(&self) -> Option<Vec<Row>> {
+    /// The picked rows, best first or as they are named; `None` if the plan picks none.
+    fn pick(&self) -> Option<Vec<Picked>> {
         let selection = self.plan.selection.as_ref()?;
         let held = self.held(0, None);
         let accepted = |predicate: &Predicate, order, limit| {
@@ -144,9 +148,22 @@ impl<'a> PlanRun<'a> {
                 }
                 picked
             }
+            Pairing::Named(key) => return Some(self.named(selection, key)),
         };
 
-        Some(picked.into_iter().cloned().collect())
+        Some(picked.into_iter().cloned().enumerate().collect())
+    }
+
+    /// The rows that values name, but for those that are absent or do not qualify.
+    fn named(&self, selection: &Selection, key: &[(ColumnRef, Expr)]) -> Vec<Picked> {
+        let named = |item| {
+            let held = self.held(item, None);
+            let key = Row::new(evaluate(key, &held));
+            let row = row_by_key(self.tables, selection.table.0, &key)?;
+            selection.predicate.accepts(row, &held).then(|| (item, row.clone()))
+        };
+        let Some(Expr::Value(_, values)) = selection.naming() else { return Vec::new() };
+        (0..values.len()).filter_map(named).collect()
     }
 
     /// The values that expressions for the `item`-th picked row may read.

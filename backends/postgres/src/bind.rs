@@ -21,12 +21,12 @@ use crate::error::{PostgresError, corrupt};
 pub(crate) enum Items<'a> {
     /// One plan each.
     Plans(&'a [&'a Bindings]),
-    /// Plans that pick rows by one selection, each with the number of rows that it wants.
+    /// Plans that pick rows by one selection, or name them, each with the number of its rows.
     Picks {
         /// Each plan and its number of rows, in the order in which the best rows go to them.
         plans: &'a [(&'a Bindings, usize)],
-        /// The slot of the number of rows to pick.
-        limit: usize,
+        /// The slot of the number of rows to pick, where the database chooses them.
+        limit: Option<usize>,
     },
 }
 
@@ -62,7 +62,7 @@ impl<'a> Items<'a> {
             Items::Plans(plans) => plans
                 .first()
                 .map_or(Cow::Owned(Value::Null), |plan| Cow::Borrowed(plan.value(slot, 0))),
-            Items::Picks { plans, limit } if slot == limit => {
+            Items::Picks { plans, limit } if limit == Some(slot) => {
                 let wanted: usize = plans.iter().map(|(_, count)| count).sum();
                 Cow::Owned(Value::Int(i64::try_from(wanted).unwrap_or(i64::MAX)))
             }

@@ -156,7 +156,7 @@ impl Committer {
         queue.statement.check((&bindings, size))?;
 
         let (since, (answer, mut answered)) = (Instant::now(), oneshot::channel());
-        let rows = queue.statement.row_keys.of_plan(&bindings);
+        let rows = queue.statement.row_keys.of_plan(&bindings, size);
         let waiting = Waiting { bindings, size, held_row, since, rows, answer };
         let outcome = match self.submit(&queue, waiting) {
             // A timer costs a change of threads, and no plan is before this one.

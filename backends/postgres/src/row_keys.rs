@@ -81,18 +81,19 @@ impl RowKeys {
         Self(tables.into_iter().flat_map(of_table).collect())
     }
 
-    /// The rows of the plan with these values.
-    pub(crate) fn of_plan(&self, bindings: &Bindings) -> PlanRows {
-        let row = |key: &RowKey| {
+    /// The rows of the plan with these values, which has that many items.
+    pub(crate) fn of_plan(&self, bindings: &Bindings, items: usize) -> PlanRows {
+        let row = |item: usize, key: &RowKey| {
             let mut bytes = Vec::with_capacity(48);
             bytes.extend_from_slice(key.table.as_bytes());
             for slot in &key.slots {
                 bytes.push(0);
-                write_ordered(&mut bytes, bindings.value(*slot, 0));
+                write_ordered(&mut bytes, bindings.value(*slot, item));
             }
             bytes
         };
-        PlanRows(self.0.iter().map(row).collect())
+        let of_item = |item| self.0.iter().map(move |key| row(item, key));
+        PlanRows((0..items).flat_map(of_item).collect())
     }
 }
 
@@ -155,12 +156,19 @@ fn dealt(plan: &Plan, key: &[(ColumnRef, Expr)]) -> Option<Naming> {
     table.key.iter().map(column_of).collect::<Option<_>>().map(Naming::Dealt)
 }
 
-/// The slot that supplies the expression's value. A guarded row was found by its key, so a key
-/// column of it has the value that the guard's key gives.
+/// The slot that supplies the expression's value. A guarded or named row was found by its key, so a
+/// key column of it has the value that the key gives.
 fn slot_of(plan: &Plan, expr: &Expr) -> Option<usize> {
     match expr {
         Expr::Slot(_, slot) => Some(*slot),
         Expr::Held(row, path) if path.keys.is_empty() => {
+            if let Some(Selection { row: picked, pairing: Pairing::Named(key), .. }) =
+                &plan.selection
+                && picked == row
+            {
+                let (_, value) = key.iter().find(|(column, _)| *column == path.column)?;
+                return slot_of(plan, value);
+            }
             let at = plan.guards.iter().position(|guard| guard.row == *row)?;
             // Guards read only the guards before them, so the recursion ends.
             let (before, guard) = (plan.guards.get(..at)?, plan.guards.get(at)?);
@@ -219,7 +227,7 @@ mod tests {
 
     fn rows(plan: Plan) -> PlanRows {
         let (shape, bindings) = plan.into_shape();
-        RowKeys::of(shape.plan()).of_plan(&bindings)
+        RowKeys::of(shape.plan()).of_plan(&bindings, 1)
     }
 
     fn touch(lane: &str) -> Plan {

@@ -27,8 +27,35 @@ pub(crate) enum Answers {
     /// At least one row for every plan that applied; a NULL in the first column says that no row
     /// was picked.
     SomePerPlan,
-    /// One row for each picked row, plan after plan; this value limits a plan's picks.
-    OnePerPick(usize),
+    /// One row for each picked row, plan after plan.
+    OnePerPick(Wanted),
+}
+
+/// The number of rows that a plan wants to pick, by a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The value of the slot.
+    Limit(usize),
+    /// One for each value of the slot, which names the row.
+    Named(usize),
+}
+
+impl Wanted {
+    fn of(selection: &Selection) -> Option<Self> {
+        match (&selection.pairing, selection.naming()) {
+            (Pairing::UpTo { limit: Expr::Slot(_, slot), .. }, _) => Some(Self::Limit(*slot)),
+            (Pairing::Named(_), Some(Expr::Slot(_, slot))) => Some(Self::Named(*slot)),
+            (Pairing::UpTo { .. } | Pairing::Named(_) | Pairing::Every, _) => None,
+        }
+    }
+
+    /// The slot of the number, if there is one.
+    fn limit(self) -> Option<usize> {
+        match self {
+            Self::Limit(slot) => Some(slot),
+            Self::Named(_) => None,
+        }
+    }
 }
 
 /// The fused statement of a plan's shape.
@@ -58,12 +85,10 @@ impl PlanStatement {
                 .map_err(unrenderable)?;
 
         let plan = shape.plan();
-        let answers = match &plan.selection {
-            Some(Selection {
-                pairing: Pairing::UpTo { limit: Expr::Slot(_, limit), .. }, ..
-            }) => Answers::OnePerPick(*limit),
-            Some(_) | None if presence => Answers::SomePerPlan,
-            Some(_) | None => Answers::OnePerPlan,
+        let answers = match plan.selection.as_ref().and_then(Wanted::of) {
+            Some(wanted) => Answers::OnePerPick(wanted),
+            None if presence => Answers::SomePerPlan,
+            None => Answers::OnePerPlan,
         };
 
         Ok(Self {
@@ -83,7 +108,11 @@ impl PlanStatement {
     /// # Errors
     /// `Validation(Corruption)` when the number of rows is not a count.
     pub(crate) fn size(&self, bindings: &Bindings) -> Result<usize, EngineError> {
-        let Answers::OnePerPick(limit) = self.answers else { return Ok(1) };
+        let limit = match self.answers {
+            Answers::OnePerPick(Wanted::Limit(limit)) => limit,
+            Answers::OnePerPick(Wanted::Named(slot)) => return Ok(bindings.count(slot)),
+            Answers::OnePerPlan | Answers::SomePerPlan => return Ok(1),
+        };
 
         let Value::Int(count) = bindings.value(limit, 0) else {
             return Err(corrupt(format!(
@@ -100,8 +129,8 @@ impl PlanStatement {
     /// # Errors
     /// `Validation(Corruption)` for a value that is not of its slot's type, or too large to send.
     pub(crate) fn arguments(&self, plans: &[SizedPlan<'_>]) -> Result<PgArguments, EngineError> {
-        if let Answers::OnePerPick(limit) = self.answers {
-            return bind::fused(&self.params, Items::Picks { plans, limit });
+        if let Answers::OnePerPick(wanted) = self.answers {
+            return bind::fused(&self.params, Items::Picks { plans, limit: wanted.limit() });
         }
 
         let plans: Vec<&Bindings> = plans.iter().map(|(plan, _)| *plan).collect();
@@ -115,8 +144,8 @@ impl PlanStatement {
     /// `Validation(Corruption)` naming the first slot that does not fit.
     pub(crate) fn check(&self, plan: SizedPlan<'_>) -> Result<(), EngineError> {
         match self.answers {
-            Answers::OnePerPick(limit) => {
-                bind::check(&self.params, Items::Picks { plans: &[plan], limit })
+            Answers::OnePerPick(wanted) => {
+                bind::check(&self.params, Items::Picks { plans: &[plan], limit: wanted.limit() })
             }
             Answers::OnePerPlan | Answers::SomePerPlan => {
                 bind::check(&self.params, Items::Plans(&[plan.0]))
@@ -128,10 +157,10 @@ impl PlanStatement {
     /// that holds for the whole statement must be equal, except for the number of wanted rows, and
     /// for bounds, of which the least holds.
     pub(crate) fn selects_alike(&self, one: &Bindings, other: &Bindings) -> bool {
-        let Answers::OnePerPick(limit) = self.answers else { return true };
+        let Answers::OnePerPick(wanted) = self.answers else { return true };
         let shared = self.params.iter().filter(|param| param.arity == Arity::Once);
         shared
-            .filter(|param| param.slot != limit)
+            .filter(|param| wanted.limit() != Some(param.slot))
             .all(|param| one.value(param.slot, 0) == other.value(param.slot, 0))
     }
 }
@@ -174,7 +203,8 @@ impl PlanStatement {
         outcomes
     }
 
-    /// The picked rows, distributed to the plans in order: the best rows go to the first.
+    /// The picked rows, distributed to the plans in order: the best rows go to the first, or each
+    /// to the plan that names it.
     fn picked_rows(
         &self,
         plans: &[SizedPlan<'_>],
@@ -190,10 +220,12 @@ impl PlanStatement {
         };
 
         picked.sort_by_key(|(ord, _)| *ord);
-        let mut picked = picked.into_iter().filter_map(|(_, values)| values);
+        let (mut picked, mut last) = (picked.into_iter().peekable(), 0);
 
         let next_rows = |(_, count): &SizedPlan<'_>| {
-            Ok(Commit::Applied(picked.by_ref().take(*count).collect()))
+            last += i64::try_from(*count).unwrap_or(i64::MAX);
+            let own = std::iter::from_fn(|| picked.next_if(|(ord, _)| *ord <= last));
+            Ok(Commit::Applied(own.filter_map(|(_, values)| values).collect()))
         };
         plans.iter().map(next_rows).collect()
     }

@@ -25,10 +25,12 @@ impl FoundRow<'_> {
 }
 
 /// The sums over the rows, of each integer that was read of them.
-pub(crate) fn sums(rows: &[FoundRow<'_>]) -> Vec<(Path, i64)> {
-    let Some(first) = rows.first() else { return Vec::new() };
+pub(crate) fn sums<'r, 'a: 'r>(
+    rows: impl Iterator<Item = &'r FoundRow<'a>> + Clone,
+) -> Vec<(Path, i64)> {
+    let Some(first) = rows.clone().next() else { return Vec::new() };
     let sum = |index: usize| {
-        rows.iter().fold(0_i64, |sum, row| match row.cells.get(index) {
+        rows.clone().fold(0_i64, |sum, row| match row.cells.get(index) {
             Some(Value::Int(number)) => sum.saturating_add(*number),
             Some(
                 Value::Null

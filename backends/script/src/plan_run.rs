@@ -65,6 +65,9 @@ pub async fn apply_behind_savepoint<C: ScriptConnection>(
     Ok(end.outcome)
 }
 
+/// A picked row, with the number of the values that it takes.
+type Pick<'a> = (usize, FoundRow<'a>);
+
 struct PlanRun<'a, C> {
     connection: &'a mut C,
     script: &'a Script,
@@ -75,16 +78,16 @@ struct PlanRun<'a, C> {
 impl<'a, C: ScriptConnection> PlanRun<'a, C> {
     async fn run_all(&mut self, bindings: &Bindings) -> Outcome<C::Error> {
         let script = self.script;
-        let mut picks: Vec<FoundRow<'a>> = Vec::new();
+        let mut picks: Vec<Pick<'a>> = Vec::new();
         let mut sources = Sources::of(bindings);
 
         for step in &script.once {
-            if !self.run(step, &mut sources, &mut picks).await? {
-                return Ok(Commit::Refused);
-            }
-            if matches!(step, ScriptStep::Pick { .. }) {
+            if let ScriptStep::Pick { named_by, .. } = step {
+                picks = self.pick(step, *named_by, &mut sources).await?;
                 sources.picked = picks.len();
-                sources.sums = sums(&picks);
+                sources.sums = sums(picks.iter().map(|(_, row)| row));
+            } else if !self.run(step, &mut sources).await? {
+                return Ok(Commit::Refused);
             }
         }
 
@@ -94,11 +97,11 @@ impl<'a, C: ScriptConnection> PlanRun<'a, C> {
 
         let (once, sums, picked) = (sources.own, sources.sums, picks.len());
         let mut applied = Vec::with_capacity(picked);
-        for (item, pick) in picks.into_iter().enumerate() {
+        for (item, pick) in picks {
             let (sums, own) = (sums.clone(), vec![pick]);
             let mut sources = Sources { bindings, item, picked, sums, once: &once, own };
             for step in &script.each {
-                if !self.run(step, &mut sources, &mut Vec::new()).await? {
+                if !self.run(step, &mut sources).await? {
                     return Ok(Commit::Refused);
                 }
             }
@@ -113,8 +116,31 @@ impl<'a, C: ScriptConnection> PlanRun<'a, C> {
         let Some(step) = &self.script.prevents else { return Ok(Commit::Refused) };
 
         let mut sources = Sources::of(bindings);
-        let prevented = self.run(step, &mut sources, &mut Vec::new()).await?;
+        let prevented = self.run(step, &mut sources).await?;
         Ok(if prevented { Commit::Prevented } else { Commit::Refused })
+    }
+
+    /// The picked rows: all that one select finds, or one of each select that names a row.
+    async fn pick(
+        &mut self,
+        step: &'a ScriptStep,
+        named_by: Option<usize>,
+        sources: &mut Sources<'a, '_>,
+    ) -> Result<Vec<Pick<'a>>, Failure<C::Error>> {
+        let mut picks = Vec::new();
+        let selects = named_by.map_or(1, |slot| sources.bindings.count(slot));
+        for item in 0..selects {
+            sources.item = item;
+            let values = sources.values(&step.statement().binds);
+            let result = self.connection.run(step, &values).await?;
+            let found = result.rows.into_iter().map(|cells| FoundRow { step, cells });
+            match named_by {
+                Some(_) => picks.extend(found.map(|row| (item, row))),
+                None => picks.extend(found.enumerate()),
+            }
+        }
+        sources.item = 0;
+        Ok(picks)
     }
 
     /// Runs the statement and keeps what it finds; `false` if it refuses the plan.
@@ -122,7 +148,6 @@ impl<'a, C: ScriptConnection> PlanRun<'a, C> {
         &mut self,
         step: &'a ScriptStep,
         sources: &mut Sources<'a, '_>,
-        picks: &mut Vec<FoundRow<'a>>,
     ) -> Result<bool, Failure<C::Error>> {
         let values = sources.values(&step.statement().binds);
         let result = self.connection.run(step, &values).await;
@@ -135,8 +160,7 @@ impl<'a, C: ScriptConnection> PlanRun<'a, C> {
         let holds = passes(step, &result);
         let found = result.rows.into_iter().map(|cells| FoundRow { step, cells });
         match step {
-            ScriptStep::Pick { .. } => picks.extend(found),
-            ScriptStep::Guard { .. } => sources.own.extend(found),
+            ScriptStep::Guard { .. } | ScriptStep::Pick { .. } => sources.own.extend(found),
             ScriptStep::Write { .. } => {
                 let returned = sources.own.len();
                 sources.own.extend(found);

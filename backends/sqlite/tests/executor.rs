@@ -361,6 +361,54 @@ async fn a_limited_pick_pairs_rows_with_values_alone_or_in_a_group() {
     assert_eq!(together(&backend, plans).await, expected);
 }
 
+/// Names lanes, and writes the n-th of their texts into the n-th.
+fn name(lanes: [[&str; 2]; 3]) -> Plan {
+    let each = |of: usize| {
+        let texts = lanes.map(|lane| Value::Text(lane[of].into()));
+        Expr::each(ColumnType::Text, texts.to_vec())
+    };
+    let mut plan = pair(0);
+    plan.mutations = Plan::new("name")
+        .update(
+            lane::REF,
+            vec![lane::lane_id.with_expr(lane::lane_id.of("lane"))],
+            vec![lane::registered_by.set_expr(each(1))],
+        )
+        .mutations;
+    let named = vec![lane::lane_id.with_expr(each(0))];
+    plan.selection = plan.selection.map(|selection| Selection {
+        order: vec![],
+        pairing: Pairing::Named(named),
+        ..selection
+    });
+    plan
+}
+
+#[tokio::test]
+async fn named_rows_take_their_own_values_alone_or_in_a_group() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let backend = open(&path_in(&directory)).await;
+    for name in ["a", "b", "c", "d", "e"] {
+        backend.commit(one(name)).await.expect("a commit");
+    }
+    let alone = backend.commit(name([["e", "1"], ["absent", "2"], ["b", "3"]])).await;
+    assert_eq!(alone.expect("a commit"), rows([["e", "test", "1"], ["b", "test", "3"]]));
+    let refused = register(name([["a", "4"], ["c", "5"], ["d", "6"]]), "a", OnConflict::Refuse);
+    let plans = [
+        name([["b", "7"], ["d", "8"], ["e", "9"]]),
+        refused,
+        name([["c", "10"], ["a", "11"], ["d", "12"]]),
+        name([["a", "13"], ["b", "14"], ["c", "15"]]),
+    ];
+    let expected = [
+        rows([["d", "test", "8"]]),
+        Commit::Refused,
+        rows([["c", "test", "10"], ["a", "test", "11"]]),
+        rows([]),
+    ];
+    assert_eq!(together(&backend, plans).await, expected);
+}
+
 #[tokio::test]
 async fn a_lookup_answers_each_row_and_names_a_corrupt_one() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -53,6 +53,19 @@ impl Renderer<'_> {
                 picked.and_where(few_rows_hint(SOURCE));
                 self.cte("picked", picked);
             }
+            Pairing::Named(key) => {
+                let mut named = self.rows(selection, &selection.predicate, &[]);
+                let mut operands = self.operands();
+                let mut scalars = Scalars {
+                    dialect: self.dialect,
+                    operands: &mut operands,
+                    subject: Some(&selection.row),
+                };
+                named.cond_where(scalars.has_key(key));
+                self.dialect.lock_rows(&mut named, RowLock::SkipLocked)?;
+                let picked = self.joined(ok, named, &selection.row);
+                self.cte("picked", picked);
+            }
             Pairing::UpTo { limit, rest } => {
                 let Scalar::Slot(_, slot) = limit else {
                     return Err(RenderError::Audit {

@@ -40,6 +40,14 @@ pub(super) fn pick(
             dialect.lock_rows(&mut every, RowLock::Wait)?;
             every
         }
+        Pairing::Named(key) => {
+            let mut named = rows(&mut operands, selection, predicate, &[]);
+            let mut scalars = Scalars { dialect, operands: &mut operands, subject: None };
+            named.cond_where(scalars.has_key(key));
+            named.cond_where(unprevented(dialect, &mut operands, plan));
+            dialect.lock_rows(&mut named, RowLock::Wait)?;
+            named
+        }
         Pairing::UpTo { limit, rest: None } => {
             best(&mut operands, selection, predicate, order, limit)?
         }
@@ -56,7 +64,9 @@ pub(super) fn pick(
     let holds = reads::picked_reads(plan, selection);
     let yields = holds.iter().map(Path::ty).collect();
     let statement = Statement::new(dialect, &Tree::Select(select), operands.binds, yields);
-    Ok(ScriptStep::Pick { row: selection.row.clone(), statement, holds })
+    let named_by =
+        if let Some(Scalar::Slot(_, slot)) = selection.naming() { Some(*slot) } else { None };
+    Ok(ScriptStep::Pick { row: selection.row.clone(), statement, named_by, holds })
 }
 
 /// A select with an order and a limit of its own, as an arm of a union.

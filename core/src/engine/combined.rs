@@ -1,6 +1,6 @@
 //! Claims that wait for their turn to reserve, and are then made together.
 //!
-//! Such a claim takes several round trips, and only one of a process is made at a time. So those
+//! Such a claim takes several round trips, and only one of a process chooses at a time. So those
 //! that wait and search the same executions are made as one: the best executions go to the first
 //! of them. Each caller drives the common work, so it goes on where some stop waiting.
 
@@ -118,12 +118,12 @@ impl Combined {
 
 /// Makes the claims of a group, once it has its turn.
 async fn work(executor: Arc<dyn Executor>, group: Arc<Mutex<Group>>) {
-    let _turn = executor.process_state().wait_to_reserve().await;
+    let turn = executor.process_state().wait_to_reserve().await;
     let Group { callers, room, .. } = std::mem::take(&mut *lock(&group));
     // What a caller that has stopped waiting would get reaches no worker.
     let waiting = |caller: &Caller| 1 < Arc::strong_count(&caller.slot);
     let mut callers = Callers(callers.into_iter().filter(waiting).collect());
-    if let Err(error) = claim_reserving(executor.as_ref(), &mut callers, room).await {
+    if let Err(error) = claim_reserving(executor.as_ref(), &mut callers, room, turn).await {
         callers.fail(error);
     }
     callers.answer();

@@ -95,15 +95,17 @@ pub(super) struct Turned {
 }
 
 /// Lists the executions of a lane that come next by turns, of those that are open, and the turns.
-/// Without turns where all that waits is of one key.
+/// Without turns where all that waits is of one key. Of one key, so many are passed over at most.
 pub(super) async fn list_by_turns(
     executor: &dyn Executor,
     claim: Claim,
+    passed: usize,
     is_open: impl Fn(&Candidate) -> bool,
 ) -> Result<(Vec<Candidate>, Option<Turned>), EngineError> {
     let (lane, limit) = (claim.terms().lane().clone(), claim.limit());
     let lanes = &executor.process_state().lanes;
     let of_each = lanes.of_each(&lane, limit);
+    let of_each = of_each.saturating_add(u32::try_from(passed).unwrap_or(u32::MAX));
     let candidates = Candidates::of_each(claim, of_each, ROWS);
     let (found, read, read_at) = match lanes.take(&lane, executor.now()) {
         Some((known, read_at)) => (run(executor, &candidates).await?, known, read_at),
@@ -118,8 +120,12 @@ pub(super) async fn list_by_turns(
     let candidates = found.candidates;
     let is_cut = ROWS as usize <= candidates.len();
     let mut by_key: BTreeMap<String, VecDeque<Candidate>> = BTreeMap::new();
-    for candidate in candidates.into_iter().filter(is_open) {
-        by_key.entry(candidate.turn_key().to_owned()).or_default().push_back(candidate);
+    let mut listed: HashMap<String, usize> = HashMap::new();
+    for candidate in candidates {
+        *listed.entry(candidate.turn_key().to_owned()).or_default() += 1;
+        if is_open(&candidate) {
+            by_key.entry(candidate.turn_key().to_owned()).or_default().push_back(candidate);
+        }
     }
     lanes.note_keys(&lane, by_key.len());
     if by_key.len() < 2 {
@@ -128,10 +134,9 @@ pub(super) async fn list_by_turns(
         return Ok((all.take(limit as usize).collect(), None));
     }
 
-    let waiting = |(key, listed): (&String, &VecDeque<Candidate>)| {
-        let (listed, weight) = (listed.len(), read.weight(key));
-        let has_more = is_cut || of_each as usize <= listed;
-        (key.clone(), Waiting { listed, has_more, weight })
+    let waiting = |(key, open): (&String, &VecDeque<Candidate>)| {
+        let has_more = is_cut || listed.get(key).is_some_and(|all| of_each as usize <= *all);
+        (key.clone(), Waiting { listed: open.len(), has_more, weight: read.weight(key) })
     };
     let round = Round::new(&read.turns, &by_key.iter().map(waiting).collect());
     let next = round.clone().take(limit as usize);

@@ -1,5 +1,6 @@
 //! Claims of an execution that the caller names, where it has keys of limits.
 
+use super::in_flight::note;
 use super::turns::Turn;
 use super::{Executor, run};
 use crate::model::error::{ContentionKind, EngineError, StateKind};
@@ -54,7 +55,9 @@ async fn admit(
 
     let turn = state.wait_to_reserve().await;
     let read = ReadHeld { keys: asking.keys.clone(), partitions: executor.partitions() };
+    let in_flight = state.in_flight.holdings();
     let mut held = run(executor, &read).await?;
+    note(&mut held, &in_flight);
     match held.admit(&asking, executor.now())? {
         Admission::Admitted(holdings) => Ok((holdings, Some(turn))),
         Admission::Full(limit_key) => {

@@ -41,6 +41,11 @@ impl KnownObstacles {
         obstacles
     }
 
+    /// Forgets the full keys: they may have room.
+    pub(super) fn doubt(&mut self) {
+        self.0.values_mut().for_each(|obstacles| obstacles.refused.clear());
+    }
+
     /// What the next claim begins with.
     pub(super) fn put_back(&mut self, searched: Searched, obstacles: Obstacles) {
         if obstacles.is_none() || MOST_KEYS < obstacles.refused.len() {

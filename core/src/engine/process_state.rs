@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::budgeted::Budgeted;
 use super::combined::Combined;
 use super::fair::KnownLanes;
+use super::in_flight::InFlight;
 use super::known_streams::KnownStreams;
 use super::places::Places;
 use super::remembered_limits::RememberedLimits;
@@ -31,6 +32,8 @@ pub struct ProcessState {
     pub(super) budgeted: Budgeted,
     /// The claims that wait to take estimates or parts of limits.
     pub(super) combined: Combined,
+    /// The executions that claims of this process are taking.
+    pub(super) in_flight: InFlight,
     /// What the claims of this process know of limits.
     pub(super) limits: RememberedLimits,
     /// What the claims of this process know of lanes with fairness keys.
@@ -54,8 +57,8 @@ impl ProcessState {
         self.appends.take(lease).await.turn
     }
 
-    /// Waits for the turn among the claims of this process that take estimates or parts of limits:
-    /// what one takes shows in no row yet while the next chooses.
+    /// Waits for the turn to choose among the claims of this process that take estimates or parts
+    /// of limits.
     pub(super) async fn wait_to_reserve(&self) -> Turn<()> {
         self.reserving.take(()).await.turn
     }

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
+use super::in_flight::{Loss, note};
 use super::lock::lock;
 use super::obstacles::KnownObstacles;
 use super::remembered::is_fresh;
@@ -54,14 +55,28 @@ pub(super) struct KnownLimits {
 }
 
 impl RememberedLimits {
-    /// Takes what is remembered, for a claim that has its turn.
+    /// Takes what is remembered, for a claim that has its turn, but for what claims before it have
+    /// not taken after all.
     pub(super) fn take(&self, executor: &dyn Executor) -> KnownLimits {
+        let losses = executor.process_state().in_flight.losses();
         let mut memory = lock(&self.0);
         let forgotten = memory.forgotten;
-        memory
-            .known
-            .take()
-            .unwrap_or_else(|| KnownLimits { forgotten, ..KnownLimits::none(executor) })
+        let known = memory.known.take();
+        let mut known =
+            known.unwrap_or_else(|| KnownLimits { forgotten, ..KnownLimits::none(executor) });
+
+        if !losses.is_empty() {
+            // A key may have counted as full only for these.
+            known.obstacles.doubt();
+        }
+        for Loss { holdings, is_overtaken } in losses {
+            if is_overtaken {
+                known.forget(&holdings, executor.now());
+            } else {
+                known.unlearn(&holdings);
+            }
+        }
+        known
     }
 
     /// Remembers it for the next claim.
@@ -212,13 +227,17 @@ impl KnownLimits {
             return Ok(BTreeSet::new());
         }
         self.forget_contended(executor.now());
+        // Asked for before a read: what is taken by then shows in it.
+        let in_flight = || executor.process_state().in_flight.holdings();
         if !self.are_limits_known(executor.now()) {
             let read_at = executor.now();
             let Some(limits) = run(executor, &ReadLimits).await? else {
                 // They are too many to be read each time.
                 let partitions = executor.partitions();
                 let read = ReadHeld { keys: keys.iter().cloned().collect(), partitions };
+                let in_flight = in_flight();
                 self.held = run(executor, &read).await?;
+                note(&mut self.held, &in_flight);
                 (self.keys, self.read_at) = (BTreeSet::new(), None);
                 return Ok(keys.clone());
             };
@@ -233,8 +252,9 @@ impl KnownLimits {
         if unknown.is_empty() {
             return Ok(unknown);
         }
-        let read = ReadTaken::of(&unknown, &self.held)?;
+        let (read, in_flight) = (ReadTaken::of(&unknown, &self.held)?, in_flight());
         self.held.replace(&unknown, run(executor, &read).await?);
+        note(&mut self.held, &in_flight);
         self.keys.extend(unknown.iter().cloned());
         Ok(unknown)
     }

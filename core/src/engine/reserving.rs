@@ -5,59 +5,57 @@
 //! not fit, those behind it are not tried, so that small estimates never starve a large one.
 //!
 //! An execution with a full limit hides none behind it: the next list passes over the key.
+//!
+//! Claims of one process choose in turns. One that takes many lets the next choose meanwhile, so
+//! that the database works for both.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
-use futures_util::future::{join_all, try_join};
+use futures_util::future::try_join;
 
 use super::combined::Callers;
 use super::fair::{Turned, list_by_turns};
+use super::in_flight::Passed;
 use super::obstacles::Obstacles;
-use super::places::claim_up_to;
 use super::remembered_limits::KnownLimits;
+use super::taking::Receivers;
+use super::turns::Turn;
 use super::{Executor, run};
 use crate::model::error::EngineError;
-use crate::model::handle::Handle;
 use crate::rules::budget::room::Room;
 use crate::rules::budget::token::{ESTIMATES, limit_token, token};
 use crate::rules::execution::candidates::{Candidate, Candidates, Found};
-use crate::rules::execution::claim::Claim;
-use crate::rules::execution::reserve::{ClaimReserving, Taken};
+use crate::rules::execution::claim::{Claim, Searched};
+use crate::rules::execution::reserve::Taken;
+use crate::rules::key::ExecutionKey;
 use crate::rules::limit::admit::Admission;
 use crate::rules::limit::held::Holdings;
 
 /// The most lists that one claim reads: others may take what it has listed.
 const ROUNDS: usize = 16;
 
+/// The executions of one list from which on a claim lets the next one choose while it takes them.
+/// Claims of few are made together instead.
+const MANY: usize = 32;
+
 /// A claim, the room that it may offer, and what turned out to have too little.
-struct Reserving<'a> {
-    executor: &'a dyn Executor,
+pub(super) struct Reserving<'a> {
+    pub(super) executor: &'a dyn Executor,
     room: Room,
-    known: KnownLimits,
+    /// What the process knows of limits, while this claim has its turn.
+    pub(super) known: KnownLimits,
     /// The budgets with too little room.
-    short: BTreeSet<String>,
+    pub(super) short: BTreeSet<String>,
     /// The keys of full limits, and whether more than these stand before what may be taken.
-    obstacles: Obstacles,
+    pub(super) obstacles: Obstacles,
+    /// The executions that turned out to be gone or locked, each in the version that was listed.
+    pub(super) passed: HashMap<ExecutionKey, i64>,
+    /// The number of lists of which other claims had taken parts of limits.
+    pub(super) overtaken: u32,
 }
 
 /// What of one list may be taken, and the turns that it takes.
 type Chosen = (Sorted, Option<Turned>);
-
-/// The callers that claimed executions go to, and the turns that they use up.
-struct Receivers<'a> {
-    callers: &'a mut Callers,
-    turned: Option<Turned>,
-}
-
-impl Receivers<'_> {
-    /// Hands an execution that had a turn of that key to a caller.
-    fn give(&mut self, caller: usize, handle: Handle, key: &str) {
-        self.callers.give(caller, handle);
-        if let Some(turned) = &mut self.turned {
-            turned.started(key);
-        }
-    }
-}
 
 /// The executions that one list names, by the way in which they are taken.
 #[derive(Default)]
@@ -70,8 +68,15 @@ struct Sorted {
     is_moving: bool,
 }
 
+impl Sorted {
+    /// True if another list may bring more.
+    fn may_have_more(&self) -> bool {
+        self.is_moving || 0 < self.plain || !self.attempts.is_empty()
+    }
+}
+
 /// The executions that come next, and the turns that they take.
-struct Listed {
+struct Next {
     candidates: Vec<Candidate>,
     turned: Option<Turned>,
     is_by_list: bool,
@@ -84,23 +89,29 @@ async fn list(
     claim: Claim,
     by_turns: bool,
     obstacles: &Obstacles,
-) -> Result<Listed, EngineError> {
+    passed: Passed,
+) -> Result<Next, EngineError> {
     let is_full = |key: &String| obstacles.refused.contains_key(key);
-    let is_open = |candidate: &Candidate| !candidate.limits.keys.iter().any(is_full);
+    let is_open = |candidate: &Candidate| {
+        !candidate.limits.keys.iter().any(is_full) && !passed.contains(candidate)
+    };
     if by_turns {
-        let (candidates, turned) = list_by_turns(executor, claim, is_open).await?;
-        return Ok(Listed { candidates, turned, is_by_list: false });
+        let (candidates, turned) =
+            list_by_turns(executor, claim, passed.of_one_key, is_open).await?;
+        return Ok(Next { candidates, turned, is_by_list: false });
     }
 
-    let best = Candidates::best(claim);
+    let most = claim.limit();
+    let best = Candidates::best(claim.up_to(most.saturating_add(passed.count())));
     let best = if obstacles.behind_others_at.is_some() { best.by_list() } else { best };
     let Found { mut candidates, is_by_list } = run(executor, &best).await?;
     candidates.retain(is_open);
-    Ok(Listed { candidates, turned: None, is_by_list })
+    candidates.truncate(most as usize);
+    Ok(Next { candidates, turned: None, is_by_list })
 }
 
 /// Claims up to as many executions as the callers ask for, with estimates, keys of limits or
-/// neither, when they have their turn.
+/// neither. They have their turn to choose.
 ///
 /// # Errors
 /// Those of the backend. What was claimed before is with the callers.
@@ -108,22 +119,52 @@ pub(super) async fn claim_reserving(
     executor: &dyn Executor,
     callers: &mut Callers,
     room: Room,
+    turn: Turn<()>,
 ) -> Result<(), EngineError> {
     let Some(first) = callers.rest() else { return Ok(()) };
-    let (searched, limits) = (first.searched(), &executor.process_state().limits);
-    let mut reserving = Reserving::new(executor, room, limits.take(executor));
-    reserving.obstacles = reserving.known.obstacles.take(&searched, executor.now());
+    let (searched, state) = (first.searched(), executor.process_state());
+    let mut reserving = Reserving::new(executor, room, KnownLimits::none(executor));
+    let mut turn = Some(turn);
     for round in 0..ROUNDS {
         let Some(rest) = callers.rest() else { break };
+        let own = match turn.take() {
+            Some(turn) => turn,
+            None => state.wait_to_reserve().await,
+        };
+        reserving.known = state.limits.take(executor);
+        if round == 0 {
+            reserving.obstacles = reserving.known.obstacles.take(&searched, executor.now());
+        }
+
         let offered = reserving.offered(rest);
-        if !reserving.claim_listed(&offered, callers, round == 0).await? {
+        let chosen = reserving.choose_turns(&offered, round == 0).await?;
+        let Some((sorted, turned)) = chosen else {
+            reserving.put_back(&searched);
+            turn = Some(own);
+            continue;
+        };
+        let is_moving = sorted.may_have_more();
+        let mut to = Receivers { callers: &mut *callers, turned };
+        let Sorted { plain, attempts, .. } = sorted;
+        let (estimated, others): (Vec<_>, Vec<_>) =
+            attempts.into_iter().partition(|(candidate, _)| candidate.reserves);
+        let reserved = reserving.claim_one_by_one(&offered, &estimated, &mut to).await;
+
+        let taking = state.in_flight.take(&others);
+        reserving.put_back(&searched);
+        turn = (others.len() < MANY).then_some(own);
+        let claimed = match reserved {
+            Ok(()) => reserving.claim_chosen(&offered, (&others, taking), plain, &mut to).await,
+            Err(error) => Err(error),
+        };
+        if let Some(turned) = to.turned {
+            turned.give_back_the_rest(executor).await?;
+        }
+        claimed?;
+        if !is_moving {
             break;
         }
     }
-
-    let Reserving { mut known, obstacles, .. } = reserving;
-    known.obstacles.put_back(searched, obstacles);
-    limits.put_back(known);
     Ok(())
 }
 
@@ -144,6 +185,9 @@ pub(super) async fn some_fits(
 
         let mut is_moving = sorted.is_moving;
         for (candidate, holdings) in sorted.attempts {
+            if !candidate.reserves {
+                return Ok(true);
+            }
             match reserving.take(&offered, &candidate, &holdings, true).await? {
                 Taken::Claimed(_) | Taken::Fits => return Ok(true),
                 Taken::NoRoom(_) => is_moving = true,
@@ -159,8 +203,8 @@ pub(super) async fn some_fits(
 
 impl<'a> Reserving<'a> {
     fn new(executor: &'a dyn Executor, room: Room, known: KnownLimits) -> Self {
-        let (short, obstacles) = (BTreeSet::new(), Obstacles::default());
-        Self { executor, room, known, short, obstacles }
+        let (short, obstacles, passed) = (BTreeSet::new(), Obstacles::default(), HashMap::new());
+        Self { executor, room, known, short, obstacles, passed, overtaken: 0 }
     }
 
     /// The claim that offers all room but that of budgets with too little, and passes over full
@@ -224,7 +268,7 @@ impl<'a> Reserving<'a> {
         let (executor, by_turns) = (self.executor, self.is_fair(offered));
         if is_recalled && !self.obstacles.refused.is_empty() {
             let listing = self.listing(offered);
-            let listed = list(executor, listing, by_turns, &self.obstacles);
+            let listed = list(executor, listing, by_turns, &self.obstacles, self.passed());
             let freed = self.known.freed(executor, &self.obstacles.refused);
             let (listed, freed) = try_join(listed, freed).await?;
             if freed.is_empty() {
@@ -235,182 +279,51 @@ impl<'a> Reserving<'a> {
         }
 
         let listing = self.listing(offered);
-        let listed = list(executor, listing, by_turns, &self.obstacles).await?;
+        let listed = list(executor, listing, by_turns, &self.obstacles, self.passed()).await?;
         Ok(self.noted(listed))
     }
 
     /// What was listed, once it is noted what stood before it.
-    fn noted(&mut self, listed: Listed) -> (Vec<Candidate>, Option<Turned>) {
+    fn noted(&mut self, listed: Next) -> (Vec<Candidate>, Option<Turned>) {
         if listed.is_by_list {
             self.obstacles.behind_others_at.get_or_insert(self.executor.now());
         }
         (listed.candidates, listed.turned)
     }
 
+    /// The executions that are being taken, and those that this claim could not take.
+    fn passed(&self) -> Passed {
+        self.executor.process_state().in_flight.and(&self.passed)
+    }
+
     fn is_fair(&self, offered: &Claim) -> bool {
         self.room.fair_lanes.contains(offered.terms().lane())
     }
 
-    /// Claims what one list names. Returns true if another list may bring more.
-    async fn claim_listed(
+    /// Lists the executions that come next, and takes the turns of those that it chooses. `None`
+    /// where another claim took these turns.
+    async fn choose_turns(
         &mut self,
         offered: &Claim,
-        callers: &mut Callers,
         is_recalled: bool,
-    ) -> Result<bool, EngineError> {
+    ) -> Result<Option<Chosen>, EngineError> {
         let (sorted, mut turned) = self.choose(offered, is_recalled).await?;
         let is_stored = match &mut turned {
             Some(turned) => turned.store(self.executor).await?,
             None => true,
         };
         if !is_stored {
-            // Another claim took these turns.
             sorted.attempts.iter().for_each(|(_, holdings)| self.known.unlearn(holdings));
-            return Ok(true);
+            return Ok(None);
         }
-
-        let mut to = Receivers { callers, turned };
-        let claimed = self.claim_sorted(offered, sorted, &mut to).await;
-        if let Some(turned) = to.turned {
-            turned.give_back_the_rest(self.executor).await?;
-        }
-        claimed
+        Ok(Some((sorted, turned)))
     }
 
-    /// Claims what one list names, each execution with its turn.
-    async fn claim_sorted(
-        &mut self,
-        offered: &Claim,
-        sorted: Sorted,
-        to: &mut Receivers<'_>,
-    ) -> Result<bool, EngineError> {
-        let Sorted { plain, attempts, is_moving } = sorted;
-        let is_moving = is_moving || 0 < plain || !attempts.is_empty();
-        let (estimated, others): (Vec<_>, Vec<_>) =
-            attempts.into_iter().partition(|(candidate, _)| candidate.reserves);
-
-        self.claim_one_by_one(offered, &estimated, to).await?;
-        self.claim_side_by_side(offered, &others, to).await?;
-        self.claim_plain(offered, plain, to).await?;
-        Ok(is_moving)
-    }
-
-    /// Claims executions with estimates: what one reserves decides what is left for the next.
-    async fn claim_one_by_one(
-        &mut self,
-        offered: &Claim,
-        attempts: &[(Candidate, Holdings)],
-        to: &mut Receivers<'_>,
-    ) -> Result<(), EngineError> {
-        for (candidate, holdings) in attempts {
-            let Some(caller) = to.callers.next().next() else { break };
-            let own = to.callers.on_terms_of(caller, offered);
-            match self.take(&own, candidate, holdings, false).await? {
-                Taken::Claimed(handle) => to.give(caller, handle, candidate.turn_key()),
-                Taken::Overtaken => self.known.forget(holdings, self.executor.now()),
-                Taken::Fits | Taken::NoRoom(_) | Taken::Gone => self.known.unlearn(holdings),
-            }
-        }
-        Ok(())
-    }
-
-    /// Claims executions with keys, which share a statement.
-    async fn claim_side_by_side(
-        &mut self,
-        offered: &Claim,
-        attempts: &[(Candidate, Holdings)],
-        to: &mut Receivers<'_>,
-    ) -> Result<(), EngineError> {
-        let these = &*self;
-        let places: Vec<usize> = to.callers.next().collect();
-        let taken = attempts.iter().zip(&places).map(|((candidate, holdings), caller)| {
-            let own = to.callers.on_terms_of(*caller, offered);
-            async move { these.claim_one(&own, candidate, holdings, false).await }
-        });
-        let taken = join_all(taken).await;
-
-        let (mut failed, mut lost) = (None, false);
-        for ((taken, caller), (candidate, holdings)) in taken.into_iter().zip(places).zip(attempts)
-        {
-            match taken {
-                Ok(Taken::Claimed(handle)) => to.give(caller, handle, candidate.turn_key()),
-                Ok(Taken::Overtaken) => {
-                    self.known.forget(holdings, self.executor.now());
-                    lost = true;
-                }
-                Ok(Taken::Gone) => {
-                    self.known.unlearn(holdings);
-                    lost = true;
-                }
-                Ok(Taken::Fits | Taken::NoRoom(_)) => {}
-                Err(error) => failed = Some(error),
-            }
-        }
-        if lost {
-            // A key may have counted as full only for what was not taken after all.
-            self.obstacles.refused.clear();
-        }
-        failed.map_or(Ok(()), Err)
-    }
-
-    /// Claims so many of the others as ever: the database picks them.
-    async fn claim_plain(
-        &self,
-        offered: &Claim,
-        mut plain: u32,
-        to: &mut Receivers<'_>,
-    ) -> Result<(), EngineError> {
-        while 0 < plain {
-            let Some(caller) = to.callers.next().next() else { break };
-            let most = to.callers.next().take_while(|next| *next == caller).count();
-            let most = u32::try_from(most).unwrap_or(u32::MAX).min(plain);
-            let claim = to.callers.on_terms_of(caller, offered).up_to(most);
-
-            let claimed = claim_up_to(self.executor, &claim).await?;
-            plain = if claimed.len() < most as usize { 0 } else { plain - most };
-            for handle in claimed {
-                to.give(caller, handle, "");
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes one execution with an estimate, if its budgets are not known to have too little room.
-    async fn take(
-        &mut self,
-        offered: &Claim,
-        candidate: &Candidate,
-        holdings: &Holdings,
-        only_asks: bool,
-    ) -> Result<Taken, EngineError> {
-        let known = candidate.budgets.iter().find(|budget| self.short.contains(*budget));
-        if let Some(budget) = known {
-            return Ok(Taken::NoRoom(budget.clone()));
-        }
-
-        let taken = self.claim_one(offered, candidate, holdings, only_asks).await?;
-        if let Taken::NoRoom(budget) = &taken {
-            self.short.insert(budget.clone());
-        }
-        Ok(taken)
-    }
-
-    async fn claim_one(
-        &self,
-        offered: &Claim,
-        candidate: &Candidate,
-        holdings: &Holdings,
-        only_asks: bool,
-    ) -> Result<Taken, EngineError> {
-        let decision = ClaimReserving {
-            tag: offered.tag(),
-            terms: offered.terms().clone(),
-            key: candidate.key,
-            version: candidate.version,
-            reserves: candidate.reserves,
-            holdings: holdings.clone(),
-            only_asks,
-        };
-        run(self.executor, &decision).await
+    /// Leaves what it knows to the next claim: its turn to choose is over.
+    fn put_back(&mut self, searched: &Searched) {
+        let next = KnownLimits::none(self.executor);
+        let mut known = std::mem::replace(&mut self.known, next);
+        known.obstacles.put_back(searched.clone(), self.obstacles.clone());
+        self.executor.process_state().limits.put_back(known);
     }
 }

@@ -23,6 +23,9 @@ impl Display for Plan {
 
         if let Some(selection) = &self.selection {
             write!(f, "\n  pick {} from {}", selection.row, selection.table.name)?;
+            if let Pairing::Named(key) = &selection.pairing {
+                write_target(f, key)?;
+            }
             write_clause(f, "\n    where ", &selection.predicate)?;
             write_order(f, &selection.order)?;
             match &selection.pairing {
@@ -33,6 +36,7 @@ impl Display for Plan {
                     }
                     write!(f, "\n    limit {limit}, skipping locked rows")?;
                 }
+                Pairing::Named(_) => f.write_str("\n    each named row, skipping locked rows")?,
                 Pairing::Every => f.write_str("\n    every row, waiting for its lock")?,
             }
         }

@@ -62,7 +62,8 @@ pub struct Selection {
     pub table: TableRef,
     /// The condition that picked rows meet.
     pub predicate: Predicate,
-    /// Best first. Ends in the primary key, so that the order is total.
+    /// Best first. Ends in the primary key, so that the order is total. Empty where values name the
+    /// rows.
     pub order: Vec<(ColumnRef, Direction)>,
     /// The pairing of picked rows with the plan's values.
     pub pairing: Pairing,
@@ -73,9 +74,18 @@ impl Selection {
     pub fn orders(&self) -> impl Iterator<Item = &[(ColumnRef, Direction)]> {
         let rest = match &self.pairing {
             Pairing::UpTo { rest, .. } => rest.as_ref(),
-            Pairing::Every => None,
+            Pairing::Named(_) | Pairing::Every => None,
         };
         std::iter::once(&self.order[..]).chain(rest.map(|rest| &rest.order[..]))
+    }
+
+    /// The value with one element for each row, where values name the rows.
+    #[must_use]
+    pub fn naming(&self) -> Option<&Expr> {
+        match &self.pairing {
+            Pairing::Named(key) => key.last().map(|(_, value)| value),
+            Pairing::UpTo { .. } | Pairing::Every => None,
+        }
     }
 }
 
@@ -99,6 +109,10 @@ pub enum Pairing {
         /// The rows that are picked next where fewer meet the selection's condition.
         rest: Option<Rest>,
     },
+    /// The n-th value of every list names a row by this primary key, and that row takes it. One
+    /// that is absent, does not qualify or is locked by another plan is left out; the others are
+    /// picked. No two values name the same row.
+    Named(Vec<(ColumnRef, Expr)>),
     /// Every row that qualifies is picked, waiting for its lock; all take the same values.
     Every,
 }
@@ -301,8 +315,10 @@ impl Plan {
     /// Returns true if the database picks up to a number of rows, and the plan applies without any.
     #[must_use]
     pub fn picks_up_to(&self) -> bool {
-        let selection = self.selection.as_ref();
-        selection.is_some_and(|selection| matches!(selection.pairing, Pairing::UpTo { .. }))
+        self.selection.as_ref().is_some_and(|selection| match selection.pairing {
+            Pairing::UpTo { .. } | Pairing::Named(_) => true,
+            Pairing::Every => false,
+        })
     }
 
     /// Returns true if `mutation` happens once for every picked row, rather than once for the plan.
@@ -313,7 +329,7 @@ impl Plan {
         };
 
         match selection.pairing {
-            Pairing::UpTo { .. } => true,
+            Pairing::UpTo { .. } | Pairing::Named(_) => true,
             Pairing::Every => mutation.reads_row(&selection.row),
         }
     }

@@ -102,6 +102,12 @@ impl Bindings {
         values.get(item).or_else(|| values.first()).unwrap_or(&Value::Null)
     }
 
+    /// The number of values of a slot.
+    #[must_use]
+    pub fn count(&self, slot: usize) -> usize {
+        self.0.get(slot).map_or(0, Vec::len)
+    }
+
     /// The number of slots.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -20,11 +20,19 @@ macro_rules! traversal {
 
                 if let Some(selection) = &$($mut)? self.selection {
                     selection.predicate.$visit(visit);
-                    if let Pairing::UpTo { limit, rest } = &$($mut)? selection.pairing {
-                        limit.$visit(visit);
-                        if let Some(rest) = rest {
-                            rest.predicate.$visit(visit);
+                    match &$($mut)? selection.pairing {
+                        Pairing::UpTo { limit, rest } => {
+                            limit.$visit(visit);
+                            if let Some(rest) = rest {
+                                rest.predicate.$visit(visit);
+                            }
                         }
+                        Pairing::Named(key) => {
+                            for (_, expr) in key {
+                                expr.$visit(visit);
+                            }
+                        }
+                        Pairing::Every => {}
                     }
                 }
 

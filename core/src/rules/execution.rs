@@ -30,6 +30,7 @@ pub mod failure;
 pub mod finish;
 pub mod lease;
 pub mod leasing;
+pub mod listed;
 pub mod listing;
 pub mod losses;
 pub mod newest;

@@ -17,7 +17,7 @@ pub const CORE: &str = "core";
 pub const ATTEMPT: &str = "attempt";
 
 /// The stored form of an execution's id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ExecutionKey {
     /// Its partition.
     pub partition: i16,

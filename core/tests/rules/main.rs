@@ -16,6 +16,7 @@ mod flow;
 mod grant;
 mod lease;
 mod limit;
+mod listed;
 mod listing;
 mod money;
 mod page;

@@ -102,6 +102,14 @@ conformance! {
         assert_eq!(counted(&next), BTreeMap::from([("big", 4), ("small", 4)]));
     }
 
+    async fn claims_of_many_at_once_are_shared_as_one_is(bench) {
+        let keys = backlog(&bench, &[("a", 99), ("b", 99), ("c", 99)]).await;
+        let claims = (0..3).map(|_| claim(&bench, &[], 40));
+        let claimed = futures_util::future::join_all(claims).await.concat();
+        let counts = counted(claimed.iter().map(|id| &keys[id]));
+        assert_eq!(counts, BTreeMap::from([("a", 40), ("b", 40), ("c", 40)]));
+    }
+
     async fn one_claim_of_many_is_shared_as_many_claims_of_one_are(bench) {
         weigh(&bench, "b", 2).await;
         let keys = backlog(&bench, &[("a", 40), ("b", 40), ("c", 40)]).await;

@@ -1,5 +1,7 @@
 //! Limits by key: so many executions of a key run at once, and so many start in a time.
 
+use std::collections::BTreeSet;
+
 use ff_core::backend::{CancelFlowPolicy, CancelFlowWait, CapabilitySet, Handle};
 use ff_core::contracts::{
     ClaimingWorker, CreateExecutionArgs, ExplainExecutionArgs, LimitStatus, NotRunning, RateLimit,
@@ -307,6 +309,25 @@ conformance! {
             }
         }
         assert_eq!(status(&bench, KEY).await.running, 0);
+    }
+
+    async fn claims_of_many_at_once_fill_each_limit_and_take_each_execution_once(bench) {
+        running(&bench, "tenant/*", 60).await;
+        for number in 0..160 {
+            create(&bench, keyed(&[if number % 2 == 0 { KEY } else { "tenant/2" }])).await;
+        }
+        for left in [160, 40] {
+            let claims = (0..4).map(|_| claim(&bench, &[], 50));
+            let claimed = futures_util::future::join_all(claims).await.concat();
+            let once: BTreeSet<_> = claimed.iter().collect();
+            assert_eq!((claimed.len(), once.len()), (left.min(120), left.min(120)));
+            for key in [KEY, "tenant/2"] {
+                assert_eq!(status(&bench, key).await.running, left.min(120) as u64 / 2);
+            }
+            for id in claimed {
+                bench.cancel_one(&id).await;
+            }
+        }
     }
 
     async fn processes_share_a_limit_whatever_they_remember(bench) {

@@ -7,8 +7,8 @@ use ff_core::engine::{Commit, Executor};
 use ff_core::plan::facts::Answer;
 use ff_core::plan::value::{ColumnType, Value};
 use ff_core::plan::{
-    Expr, Join, List, Lookup, OnConflict, OnTaken, Pairing, Path, Plan, Predicate, Query, Return,
-    Selection,
+    Compare, Expr, Join, List, Lookup, OnConflict, OnTaken, Pairing, Path, Plan, Predicate, Query,
+    Return, Selection,
 };
 use ff_core::schema::admin::{lane_registry as lane, waitpoint_hmac as hmac};
 use ff_core::schema::budget::{budget_policy as policy, budget_usage as usage};
@@ -162,6 +162,40 @@ async fn a_limited_pick_pairs_the_nth_row_with_the_nth_value() {
     );
     let by = texts(&backend.rows(lane::TABLE.name), "registered_by");
     assert_eq!(by, ["first", "second", "seed"]);
+}
+
+#[tokio::test]
+async fn the_nth_value_names_a_row_that_takes_the_nth_value() {
+    let backend = with_lanes(&["a", "b", "c"]).await;
+    let texts_of = |texts: [&str; 4]| {
+        let texts = texts.map(|text| Value::Text(text.into()));
+        Expr::each(ColumnType::Text, texts.to_vec())
+    };
+    let mut plan = Plan::new("name").update(
+        lane::REF,
+        vec![lane::lane_id.at_picked()],
+        vec![lane::registered_by.set_expr(texts_of(["first", "second", "third", "fourth"]))],
+    );
+    let by = Predicate::Compare(
+        Path::column(lane::registered_by.column()),
+        Compare::Equal,
+        texts_of(["seed", "seed", "another", "seed"]),
+    );
+    let named = vec![lane::lane_id.with_expr(texts_of(["b", "absent", "c", "a"]))];
+    plan.selection =
+        Some(Selection { predicate: by, order: vec![], ..lanes(Pairing::Named(named)) });
+    plan.returns = vec![
+        Return::Held("lane".into(), Path::column(lane::lane_id.column())),
+        Return::Written(lane::registered_by.column()),
+    ];
+    let text = |text: &str| Value::Text(text.into());
+    assert_eq!(
+        commit(&backend, plan.clone()).await,
+        Commit::Applied(vec![vec![text("b"), text("first")], vec![text("a"), text("fourth")]])
+    );
+    let by = texts(&backend.rows(lane::TABLE.name), "registered_by");
+    assert_eq!(by, ["fourth", "first", "seed"]);
+    assert_eq!(commit(&backend, plan).await, Commit::Applied(vec![]));
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Many callers at once: shared statements, rows that several callers want, one connection.
 
+use ff_core::plan::Path;
+
 use crate::*;
 
 /// Picks up to `slots` executions, best first, and lets each take a deadline of its own.
@@ -35,6 +37,69 @@ fn pick(slots: usize) -> Plan {
         Return::Written(exec_core::deadline_at_ms.column()),
     ];
     plan
+}
+
+/// Names lanes, and has each that `by` registered take a number.
+fn name(by: &str, lanes: &[(&str, i64)]) -> Plan {
+    let names = lanes.iter().map(|(name, _)| Value::Text((*name).into())).collect();
+    let numbers = lanes.iter().map(|(_, number)| Value::Int(*number)).collect();
+    let held = vec![lane_registry::lane_id.with_expr(lane_registry::lane_id.of("lane"))];
+    let number = Expr::each(ColumnType::BigInt, numbers);
+    let mut plan = Plan::new("name").update(
+        lane_registry::REF,
+        held,
+        vec![lane_registry::registered_at_ms.set_expr(number)],
+    );
+    let named = lane_registry::lane_id.with_expr(Expr::each(ColumnType::Text, names));
+    plan.selection = Some(Selection {
+        row: "lane".into(),
+        table: lane_registry::REF,
+        predicate: lane_registry::registered_by.equals(by.into()),
+        order: vec![],
+        pairing: Pairing::Named(vec![named]),
+    });
+    plan.returns = vec![
+        Return::Held("lane".into(), Path::column(lane_registry::lane_id.column())),
+        Return::Written(lane_registry::registered_at_ms.column()),
+    ];
+    plan
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plans_that_name_rows_get_their_own_and_pass_over_held_and_absent_ones() {
+    let database = Database::fresh("named").await;
+    let backend = database.open(|options| options.max_in_flight(1)).await;
+    for name in ["a", "b", "c", "d"] {
+        backend.commit(lane(name, "x")).await.unwrap();
+    }
+    backend.commit(lane("other", "y")).await.unwrap();
+    let mut holder = backend.pool().begin().await.unwrap();
+    let hold =
+        format!("SELECT 1 FROM {} WHERE lane_id = 'd' FOR UPDATE", lane_registry::TABLE.name);
+    holder.execute(AssertSqlSafe(hold)).await.unwrap();
+
+    let plans = [
+        vec![("c", 1), ("absent", 2), ("a", 3)],
+        vec![("d", 4), ("other", 5)],
+        vec![("b", 6), ("a", 7)],
+    ];
+    let commits: Vec<_> = plans
+        .iter()
+        .map(|lanes| {
+            let (backend, plan) = (Arc::clone(&backend), name("x", lanes));
+            tokio::spawn(async move { backend.commit(plan).await })
+        })
+        .collect();
+    let rows = |rows: &[(&str, i64)]| {
+        let row =
+            |(name, number): &(&str, i64)| vec![Value::Text((*name).into()), Value::Int(*number)];
+        Commit::Applied(rows.iter().map(row).collect())
+    };
+    let expected = [rows(&[("c", 1), ("a", 3)]), rows(&[]), rows(&[("b", 6), ("a", 7)])];
+    for (commit, expected) in commits.into_iter().zip(expected) {
+        assert_eq!(commit.await.unwrap().unwrap(), expected);
+    }
+    holder.rollback().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,24 +9,20 @@ use crate::contracts::{CLAIM_MAX, CapabilitySet, ClaimPolicy};
 use crate::model::error::EngineError;
 use crate::model::handle::{BackendTag, Handle, HandleKind};
 use crate::model::ids::{LaneId, TimestampMs};
-use crate::model::state::LeaseEventType;
 use crate::plan::facts::Facts;
-use crate::plan::value::{ColumnType, Value};
+use crate::plan::value::Value;
 use crate::plan::{Expr, Pairing, Path, Plan, Predicate, Rest, Return, Selection};
 use crate::rules::budget::token;
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Then, Transition};
-use crate::rules::execution::terms::{
-    Claimant, LeasedAttempt, Limits, NewLease, Returned, TakenLease, Terms, retry_facts,
-    retry_returns,
-};
+use crate::rules::execution::terms::{Claimant, NewLease, Returned, Terms, lease_returns};
 use crate::rules::handle;
 use crate::rules::input;
-use crate::rules::key::{CORE, ExecutionKey};
+use crate::rules::key::CORE;
 use crate::rules::lane::closed_to_claims;
 use crate::schema::Direction::{Ascending, Descending};
 use crate::schema::execution::{
-    TOKENS_BELOW, attempt, claimable, delayed, exec_core, keyed_claimable, requires_no_tokens,
+    TOKENS_BELOW, claimable, delayed, exec_core, keyed_claimable, requires_no_tokens,
 };
 use crate::schema::{ColumnRef, Direction};
 
@@ -246,32 +242,12 @@ impl Claim {
     }
 
     fn plan(&self, ctx: &mut Ctx<'_>) -> Plan {
-        let (mut lease_ids, mut attempt_ids) = (Vec::new(), Vec::new());
-        for _ in 0..self.limit {
-            lease_ids.push(Value::Uuid(ctx.uuid()));
-            attempt_ids.push(Value::Uuid(ctx.uuid()));
-        }
-        let lease = NewLease {
-            event: LeaseEventType::Acquired,
-            lease_id: Expr::each(ColumnType::Uuid, lease_ids),
-            attempt: LeasedAttempt::Begins(Expr::each(ColumnType::Uuid, attempt_ids)),
-            losses: None,
-            limits: Limits::default(),
-        };
-
+        let lease = NewLease::of_each(self.limit as usize, ctx);
         let closed = closed_to_claims(self.terms.lane(), ctx.now.0);
         let mut plan = Plan::new("claim").unless(closed).and(self.terms.take(lease, ctx.now));
         plan.selection = Some(self.selection(ctx.now));
 
-        plan.returns = vec![
-            Return::Held(CORE.into(), Path::column(exec_core::partition_key.column())),
-            Return::Held(CORE.into(), Path::column(exec_core::execution_id.column())),
-            Return::Held(CORE.into(), Path::column(exec_core::attempt_index.column())),
-            Return::Written(attempt::lease_epoch.column()),
-            Return::Written(attempt::lease_id.column()),
-            Return::Written(attempt::attempt_id.column()),
-        ];
-        plan.returns.extend(retry_returns());
+        plan.returns = lease_returns();
         plan.returns.push(Return::Held(CORE.into(), Path::column(exec_core::priority.column())));
         let since = exec_core::claimable_since_ms.column();
         plan.returns.push(Return::Held(CORE.into(), Path::column(since)));
@@ -370,20 +346,7 @@ impl Transition for Claim {
 
 impl Claim {
     fn claimed(&self, row: &[Value]) -> Result<Handle, EngineError> {
-        let returned = Returned(row);
-        let key = ExecutionKey {
-            partition: returned.read(0, exec_core::partition_key)?,
-            uuid: returned.read(1, exec_core::execution_id)?,
-        };
-        let lease = TakenLease {
-            attempt_index: returned.read(2, exec_core::attempt_index)?,
-            epoch: returned.read(3, attempt::lease_epoch)?,
-            lease_id: returned.read(4, attempt::lease_id)?.unwrap_or_default(),
-            attempt_id: returned.read(5, attempt::attempt_id)?.unwrap_or_default(),
-        };
-
-        let facts = retry_facts(row.get(6), row.get(7));
-        let payload = self.terms.payload(&key, lease).with_retry(facts);
+        let (_, payload) = self.terms.payload_of(row)?;
         Ok(handle::mint(self.tag, HandleKind::Fresh, &payload))
     }
 }

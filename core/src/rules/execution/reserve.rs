@@ -1,13 +1,13 @@
-//! Claims of executions with an estimate, or with keys: each reserves its amounts in its budgets,
-//! and takes what it needs of its limits, in the same plan. Those with fairness keys are listed by
-//! key, and the turns of the lane say which are taken.
+//! Claims of executions with an estimate: each reserves its amounts in its budgets, and takes what
+//! it needs of its limits, in the same plan.
 //!
 //! The database cannot pick such an execution by itself, since what fits depends on all its
 //! budgets and limits. So a claim lists the best executions first ([`candidates`]), and takes these
 //! one by one ([`ClaimReserving`]): pinned to what was read of their budgets, and refused where a
-//! part of a limit was taken meanwhile.
+//! part of a limit was taken meanwhile. Those without estimates share a plan ([`listed`]).
 //!
 //! [`candidates`]: crate::rules::execution::candidates
+//! [`listed`]: crate::rules::execution::listed
 
 use crate::model::error::EngineError;
 use crate::model::handle::{BackendTag, Handle, HandleKind};
@@ -79,8 +79,6 @@ pub struct ClaimReserving {
     /// The version that was listed as claimable. Each change of the row grows it, and what is
     /// claimable stays so until the row changes.
     pub version: i64,
-    /// True if it carries an estimate.
-    pub reserves: bool,
     /// What it takes of its limits.
     pub holdings: Holdings,
     /// True if it is to be known only whether it would be claimed.
@@ -114,10 +112,6 @@ impl Decision for ClaimReserving {
         vec![core.or_if_absent(answer(Taken::Gone))]
     }
 
-    fn expects(&self) -> bool {
-        !self.reserves && !self.only_asks
-    }
-
     fn decide(&self, facts: &Facts, at: TimestampMs, ctx: &mut Ctx<'_>) -> Decided<Taken> {
         // The lane was closed meanwhile.
         if facts.prevented() {
@@ -140,10 +134,9 @@ impl Decision for ClaimReserving {
         let holdings = self.holdings.clone();
         let lease = Lease { key: self.key, terms, lease_id: ctx.uuid(), holdings };
         let begins = LeasedAttempt::Begins(Some(ctx.uuid()).into_expr());
-        let has_reservations = self.reserves || !self.holdings.is_empty();
         let taken = lease.take(lease.of(LeaseEventType::Acquired, begins), at);
-        let marked = if has_reservations { taken.marking(some_reserved()) } else { taken };
-        let changes = marked
+        let changes = taken
+            .marking(some_reserved())
             .and(reserved)
             .and(self.holdings.taken(at)?)
             .holding(guards)
@@ -152,7 +145,7 @@ impl Decision for ClaimReserving {
 
         let tag = self.tag;
         let read = move |rows: Vec<Vec<Value>>| {
-            let payload = lease.handed_out(&rows)?.with_reservations(has_reservations);
+            let payload = lease.handed_out(&rows)?.with_reservations(true);
             Ok(Taken::Claimed(handle::mint(tag, HandleKind::Fresh, &payload)))
         };
         Ok(Verdict::Change(changes, Then::FromRows(Box::new(read))))
@@ -169,9 +162,6 @@ enum Reserved {
 
 impl ClaimReserving {
     fn reserved(&self, facts: &Facts, at: TimestampMs) -> Result<Reserved, EngineError> {
-        if !self.reserves {
-            return Ok(Reserved::By(Vec::new(), Vec::new()));
-        }
         let Some(estimate) = Estimate::of(existing(facts)?)? else {
             return Ok(Reserved::Decided(Verdict::Answer(Taken::Gone)));
         };

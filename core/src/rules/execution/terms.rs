@@ -8,8 +8,9 @@ use crate::model::ids::{
     AttemptId, AttemptIndex, LaneId, LeaseEpoch, LeaseId, TimestampMs, WorkerId, WorkerInstanceId,
 };
 use crate::model::state::LeaseEventType;
-use crate::plan::value::{Storable, Value};
-use crate::plan::{Expr, Mutation, OnConflict, OnTaken, Return};
+use crate::plan::value::{ColumnType, Storable, Value};
+use crate::plan::{Expr, Mutation, OnConflict, OnTaken, Path, Return};
+use crate::rules::ctx::Ctx;
 use crate::rules::execution::change;
 use crate::rules::execution::failure::forgiven;
 use crate::rules::execution::losses::Losses;
@@ -100,6 +101,24 @@ pub enum LeasedAttempt {
         /// The id for a row that holds none.
         otherwise: Expr,
     },
+}
+
+impl NewLease {
+    /// The leases of that many picked executions, of attempts that begin.
+    pub fn of_each(count: usize, ctx: &mut Ctx<'_>) -> Self {
+        let (mut lease_ids, mut attempt_ids) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            lease_ids.push(Value::Uuid(ctx.uuid()));
+            attempt_ids.push(Value::Uuid(ctx.uuid()));
+        }
+        Self {
+            event: LeaseEventType::Acquired,
+            lease_id: Expr::each(ColumnType::Uuid, lease_ids),
+            attempt: LeasedAttempt::Begins(Expr::each(ColumnType::Uuid, attempt_ids)),
+            losses: None,
+            limits: Limits::default(),
+        }
+    }
 }
 
 impl Terms {
@@ -221,6 +240,47 @@ fn renewed_lease(begins: bool) -> Vec<(ColumnRef, OnTaken)> {
     ]);
     settle.extend(forgiven());
     settle
+}
+
+/// The values that [`Terms::payload_of`] reads of each picked execution.
+pub(crate) fn lease_returns() -> Vec<Return> {
+    let mut returns = vec![
+        Return::Held(CORE.into(), Path::column(exec_core::partition_key.column())),
+        Return::Held(CORE.into(), Path::column(exec_core::execution_id.column())),
+        Return::Held(CORE.into(), Path::column(exec_core::attempt_index.column())),
+        Return::Written(attempt::lease_epoch.column()),
+        Return::Written(attempt::lease_id.column()),
+        Return::Written(attempt::attempt_id.column()),
+    ];
+    returns.extend(retry_returns());
+    returns
+}
+
+impl Terms {
+    /// The payload of the handle of a picked execution, and its key, from the values of
+    /// [`lease_returns`].
+    ///
+    /// # Errors
+    /// `Validation(Corruption)` for a returned value of another type.
+    pub(crate) fn payload_of(
+        &self,
+        row: &[Value],
+    ) -> Result<(ExecutionKey, HandlePayload), EngineError> {
+        let returned = Returned(row);
+        let key = ExecutionKey {
+            partition: returned.read(0, exec_core::partition_key)?,
+            uuid: returned.read(1, exec_core::execution_id)?,
+        };
+        let lease = TakenLease {
+            attempt_index: returned.read(2, exec_core::attempt_index)?,
+            epoch: returned.read(3, attempt::lease_epoch)?,
+            lease_id: returned.read(4, attempt::lease_id)?.unwrap_or_default(),
+            attempt_id: returned.read(5, attempt::attempt_id)?.unwrap_or_default(),
+        };
+
+        let facts = retry_facts(row.get(6), row.get(7));
+        Ok((key, self.payload(&key, lease).with_retry(facts)))
+    }
 }
 
 /// The values of the held execution that its handle carries, so that a failure need not read them.

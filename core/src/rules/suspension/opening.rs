@@ -82,9 +82,15 @@ impl OpenWaitpoint {
 /// # Errors
 /// `Validation(InvalidInput)` when it cannot be written as JSON.
 pub fn items(list: &[Json]) -> Result<Expr, EngineError> {
-    let bytes = serde_json::to_vec(list)
-        .map_err(|error| input::invalid(format!("a list of rows: {error}")))?;
-    Ok(bytes.into_expr())
+    list_bytes(list).map(Storable::into_expr)
+}
+
+/// The bytes of [`items`].
+///
+/// # Errors
+/// As [`items`].
+pub fn list_bytes(list: &[Json]) -> Result<Vec<u8>, EngineError> {
+    serde_json::to_vec(list).map_err(|error| input::invalid(format!("a list of rows: {error}")))
 }
 
 /// The row of each waitpoint of a list, for the held execution.
