@@ -146,3 +146,73 @@ pub(super) fn note(held: &mut HeldLimits, in_flight: &[(ExecutionKey, Holdings)]
         held.note(holdings, *key);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::handle::{BackendTag, Handle, HandleKind, HandleOpaque};
+    use crate::model::partition::PartitionConfig;
+    use crate::rules::limit::admit::Asking;
+    use crate::rules::limit::key::LimitKey;
+
+    /// An execution in version 5, of that fairness key, that takes the permit of its number.
+    fn chosen(number: u8, turn_key: Option<&str>) -> (Candidate, Holdings) {
+        let key = ExecutionKey { partition: 7, uuid: Uuid::from_u128(number.into()) };
+        let candidate = Candidate {
+            key,
+            version: 5,
+            reserves: false,
+            budgets: Vec::new(),
+            limits: Asking { execution: key, keys: vec!["a".into()], weight: 1 },
+            fairness_key: turn_key.map(str::to_owned),
+        };
+        let limit_key = LimitKey::new("a", &PartitionConfig::default()).unwrap();
+        let holdings = Holdings { permits: vec![(limit_key, number.into())], cells: Vec::new() };
+        (candidate, holdings)
+    }
+
+    fn handle() -> Handle {
+        let opaque = HandleOpaque::new(Vec::new().into_boxed_slice());
+        Handle::new(BackendTag::Memory, HandleKind::Fresh, opaque)
+    }
+
+    #[test]
+    fn what_is_being_taken_is_passed_over_in_the_version_listed_and_what_is_left_is_lost() {
+        let in_flight = InFlight::default();
+        let all = [0, 1, 2].map(|number| chosen(number, None));
+        let mut taking = in_flight.take(&all);
+        let passed = in_flight.and(&HashMap::new());
+        assert!(all.iter().all(|(candidate, _)| passed.contains(candidate)));
+        let (changed, _) = all[0].clone();
+        assert!(!passed.contains(&Candidate { version: 6, ..changed }));
+        assert_eq!(in_flight.holdings().len(), 3);
+
+        taking.settle(&all[0].0.key, &Taken::Claimed(handle()));
+        taking.settle(&all[1].0.key, &Taken::Overtaken);
+        assert_eq!(in_flight.holdings().len(), 2, "a row shows what was claimed");
+        assert!(in_flight.losses().is_empty());
+
+        drop(taking);
+        assert_eq!((in_flight.holdings().len(), in_flight.and(&HashMap::new()).count()), (0, 0));
+        let losses = in_flight.losses().into_iter();
+        let mut losses: Vec<_> =
+            losses.map(|loss| (loss.holdings.first().map(|of| of.1), loss.is_overtaken)).collect();
+        losses.sort_unstable();
+        assert_eq!(losses, [(Some(1), true), (Some(2), false)]);
+        assert!(in_flight.losses().is_empty(), "each is reported once");
+    }
+
+    #[test]
+    fn a_list_by_turns_passes_over_the_most_of_one_key_and_what_was_gone() {
+        let in_flight = InFlight::default();
+        let all = [(0, "x"), (1, "y"), (2, "x")];
+        let all = all.map(|(number, key)| chosen(number, Some(key)));
+        let _taking = in_flight.take(&all);
+        let (gone, _) = chosen(9, Some("y"));
+        let passed = in_flight.and(&HashMap::from([(gone.key, gone.version)]));
+        assert_eq!((passed.of_one_key, passed.count()), (3, 4));
+        assert!(passed.contains(&gone));
+    }
+}
