@@ -47,12 +47,13 @@ pub struct Tuning {
     /// Postgres: the most connections, 10 by default. SQLite and MariaDB: the connections that
     /// read, 4 and 10 by default.
     pub connections: Option<u32>,
-    /// Postgres: prepares every statement anew, for a pooler that does not track named ones.
+    /// Postgres: prepares every statement anew, for a pooler that does not track named ones, and
+    /// listens for no notification.
     pub unnamed_statements: bool,
     /// Postgres: sets no session parameters, for a pooler that refuses them. Give them to the role.
     pub no_session_parameters: bool,
-    /// Postgres: sends no notification at commit, so subscribers in other processes poll twice a
-    /// second.
+    /// Postgres: sends no notification at commit and listens for none, so subscribers poll twice a
+    /// second. For a pooler in transaction mode.
     pub no_notify: bool,
     /// SQLite: how long to wait for other processes that write, 5 s by default.
     pub busy_timeout: Option<Duration>,

@@ -153,6 +153,12 @@ impl Bench {
         PostgresBackend::open(options.clock(self.clock.reader())).await.unwrap()
     }
 
+    /// False behind a pooler in transaction mode: no session can listen there, so nothing tells the
+    /// engine of a commit that is not its own. It looks now and then.
+    pub(crate) fn hears_notifications(&self) -> bool {
+        self.tag != BackendTag::Postgres || !copies::are_pooled()
+    }
+
     /// The schema of the tables on Postgres.
     pub(crate) fn schema(&self) -> SchemaName {
         match &self.leftover {

@@ -268,8 +268,8 @@ impl Executor for PostgresBackend {
     }
 
     fn ring_for_other_processes(&self) {
-        // Subscribers of other processes poll where the database notifies of nothing.
-        if self.optimistic.is_none() {
+        // Subscribers of other processes poll where nothing can be heard.
+        if self.options.listens() {
             self.listener.start();
         }
     }

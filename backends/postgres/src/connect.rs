@@ -48,7 +48,8 @@ const IDLE: Duration = Duration::from_secs(5);
 /// Behind PgBouncer in transaction mode either let it track named statements
 /// (`max_prepared_statements`, 1.21 or later) or use [`Self::unnamed_statements`]. A pooler refuses
 /// or drops start-up parameters, so leave out [`Self::schema`] and [`Self::session_parameters`],
-/// and give the role those settings instead: `ALTER ROLE … SET …`.
+/// and give the role those settings instead: `ALTER ROLE … SET …`. No session may listen there:
+/// see [`Self::notifies`].
 #[derive(Clone)]
 pub struct PostgresOptions {
     url: String,
@@ -167,7 +168,8 @@ impl PostgresOptions {
     }
 
     /// True to prepare statements without a name, each in its own transaction of four round trips.
-    /// For a pooler in transaction mode that does not track named statements.
+    /// For a pooler in transaction mode that does not track named statements; so no connection
+    /// listens for notifications, either.
     #[must_use]
     pub fn unnamed_statements(mut self, unnamed_statements: bool) -> Self {
         self.unnamed_statements = unnamed_statements;
@@ -236,8 +238,10 @@ impl PostgresOptions {
         self
     }
 
-    /// True to notify other processes of commits, with one statement for all commits within 20 ms.
-    /// Otherwise their subscribers poll twice a second.
+    /// True to notify other processes of commits, with one statement for all commits within 20 ms,
+    /// and to listen for theirs. Otherwise subscribers poll twice a second. False for a pooler in
+    /// transaction mode: a session of the server would go on listening for whichever client gets it
+    /// next, and that client would fail at a notification.
     #[must_use]
     pub fn notifies(mut self, notifies: bool) -> Self {
         self.notifies = notifies;
@@ -262,6 +266,15 @@ impl PostgresOptions {
     pub fn lag_window(mut self, lag_window: Duration) -> Self {
         self.lag_window = lag_window;
         self
+    }
+
+    /// True if a session of the backend may listen for commits of other processes.
+    pub(crate) fn listens(&self) -> bool {
+        match self.design {
+            Design::Locking => self.notifies && !self.unnamed_statements,
+            // The database notifies of nothing.
+            Design::Optimistic => false,
+        }
     }
 
     /// The lag window, where it has an effect.
@@ -403,6 +416,15 @@ mod tests {
         assert!(printed.contains("db.example") && printed.contains("6543"), "{printed}");
         let printed = format!("{:?}", PostgresOptions::new("not a url: hunter2"));
         assert!(!printed.contains("hunter2"), "{printed}");
+    }
+
+    #[test]
+    fn no_session_listens_that_other_clients_may_get() {
+        let options = || PostgresOptions::new("postgres://localhost/jobs");
+        assert!(options().listens());
+        assert!(!options().unnamed_statements(true).listens());
+        assert!(!options().notifies(false).listens());
+        assert!(!options().optimistic(true).listens());
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(super) struct Connecting {
     /// Postgres: set no session parameters, for a pooler that refuses them; the role needs them.
     #[arg(long, global = true)]
     no_session_parameters: bool,
-    /// Postgres: notify no other process of commits; subscribers there poll twice a second.
+    /// Postgres: exchange no notifications with other processes; subscribers poll twice a second.
     #[arg(long, global = true)]
     no_notify: bool,
     /// SQLite: the longest wait for other processes that write, milliseconds (5000).

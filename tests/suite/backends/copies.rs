@@ -204,6 +204,11 @@ fn pooler_url() -> Option<String> {
     std::env::var("FF_PG_POOLER_TEST_URL").ok()
 }
 
+/// True if engines reach the copies through a pooler in transaction mode.
+pub(super) fn are_pooled() -> bool {
+    pooler_url().is_some()
+}
+
 fn url_of(database: &str) -> String {
     url_in(&postgres_url(), database)
 }

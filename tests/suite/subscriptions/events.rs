@@ -340,9 +340,14 @@ conformance! {
         let mut signals =
             bench.backend.subscribe_signal_delivery(beginning(), &ALL).await.unwrap();
         assert_eq!(next(&mut signals).await.unwrap().execution_id, before);
+        // Nodes of a cluster count in steps.
+        let number = bench.of("ff_signal_event", &bad).await[0].int("event_id").unwrap();
         assert_eq!(
             next(&mut signals).await.unwrap_err().to_string(),
-            "validation: Corruption: ff_signal_event 2: ff_signal_event.signal_id: \"nonsense\" is no UUID",
+            format!(
+                "validation: Corruption: ff_signal_event {number}: ff_signal_event.signal_id: \
+                 \"nonsense\" is no UUID"
+            ),
         );
         assert_eq!(next(&mut signals).await.unwrap().execution_id, after);
     }

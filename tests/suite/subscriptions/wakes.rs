@@ -214,6 +214,21 @@ async fn a_lost_connection_is_reported_with_the_cursor_and_the_stream_continues(
     bench.tear_down().await;
 }
 
+/// The server's session would go on listening for another client of the pooler.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_a_pooler_no_connection_listens_and_nothing_is_missed() {
+    let (bench, connections) = named(|options| options.unnamed_statements(true)).await;
+    let mut events = bench.backend.subscribe_instance_tags(beginning()).await.unwrap();
+    let ids = [id(), id()];
+    bench.backend.create_execution(bench.args(&ids[0])).await.unwrap();
+    assert_eq!(execution(&next(&mut events).await.unwrap()), &ids[0]);
+    let waiting = tokio::spawn(async move { next(&mut events).await.unwrap() });
+    another(&bench).await.create_execution(bench.args(&ids[1])).await.unwrap();
+    assert_eq!(execution(&waiting.await.unwrap()), &ids[1]);
+    assert_eq!(connections.that_ran("LISTEN").await, [] as [i32; 0]);
+    bench.tear_down().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiting_subscriber_holds_no_connection() {
     let (bench, connections) =

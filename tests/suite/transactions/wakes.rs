@@ -43,7 +43,9 @@ on_both! {
         }
 
         own.commit().await.unwrap();
-        tokio::time::timeout(BOUND, ring).await.expect("the commit rings");
+        if bench.hears_notifications() {
+            tokio::time::timeout(BOUND, ring).await.expect("the commit rings");
+        }
         assert!(bench.try_claim().await.is_some());
     }
 
