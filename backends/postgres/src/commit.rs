@@ -207,6 +207,8 @@ impl Committer {
         let wanted = queued == Queued::First || enough <= state.waiting.len();
         if wanted && !state.waiting.is_empty() && state.in_flight < self.0.limits.in_flight {
             state.in_flight += 1;
+            // A runtime that is ending drops the task here, and its end takes the lock.
+            drop(state);
             tokio::spawn(BatchTask::new(CountedTask::begin(&self.0), Arc::clone(queue)).run());
         }
         queued

@@ -80,10 +80,12 @@ impl Kept {
         // The next caller must find the connection once it has the permit.
         let turn = held.exchange(None);
         state.idle.push(Idle { held, since: Instant::now() });
-        if !std::mem::replace(&mut state.is_swept, true) {
+        let was_swept = std::mem::replace(&mut state.is_swept, true);
+        drop(state);
+        if !was_swept {
+            // A runtime that is ending drops the task here, and its end takes the lock.
             runtime.spawn(Sweeper(Arc::clone(self)).run());
         }
-        drop(state);
         drop(turn);
     }
 

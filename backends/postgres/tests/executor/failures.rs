@@ -256,3 +256,24 @@ async fn no_call_fails_because_the_server_ended_sessions_that_idled() {
     sqlx::query(end).bind(&pids).execute(&other).await.unwrap();
     assert!(found_lane(&backend, "c").await.is_some());
 }
+
+/// Each runtime ends just when the connection of the last plan is kept for the next one.
+#[test]
+fn a_runtime_that_ends_behind_a_commit_ends() {
+    let (ended, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = || tokio::runtime::Runtime::new().unwrap();
+        let database = runtime().block_on(Database::fresh("ends"));
+        for round in 0..20 {
+            let commits = async {
+                let backend = database.open(|options| options).await;
+                for number in 0..round {
+                    backend.commit(lane(&format!("{round}-{number}"), "x")).await.unwrap();
+                }
+            };
+            runtime().block_on(commits);
+        }
+        ended.send(()).unwrap();
+    });
+    end.recv_timeout(Duration::from_secs(60)).expect("each runtime ends");
+}
