@@ -64,7 +64,7 @@ fn tables() -> String {
     row(&mut page, (0..=DIALECTS.len()).map(|_| "---".to_owned()));
     for ty in TYPES {
         let types = DIALECTS.map(|(_, dialect)| format!("`{}`", dialect.column_type(ty)));
-        row(&mut page, [name(ty).to_owned()].into_iter().chain(types));
+        row(&mut page, [ty.name().to_owned()].into_iter().chain(types));
     }
 
     for table in TABLES {
@@ -95,7 +95,7 @@ fn section(page: &mut String, table: &Table) {
 fn type_of(column: ColumnRef, of_key: bool) -> String {
     let null = if column.nullable { " or NULL" } else { "" };
     let key = if of_key { ", key" } else { "" };
-    format!("{}{null}{key}", name(column.ty))
+    format!("{}{null}{key}", column.ty.name())
 }
 
 fn meaning(column: ColumnRef) -> String {
@@ -116,22 +116,6 @@ fn columns(index: &Index) -> String {
 
 fn rows(index: &Index) -> String {
     index.only.map_or_else(|| "all".to_owned(), |only| format!("`{}`", only()))
-}
-
-/// The name of a type, as the catalogue of statements has it.
-const fn name(ty: ColumnType) -> &'static str {
-    match ty {
-        ColumnType::SmallInt => "smallint",
-        ColumnType::Int => "int",
-        ColumnType::BigInt => "bigint",
-        ColumnType::Bool => "bool",
-        ColumnType::Float => "float",
-        ColumnType::Text => "text",
-        ColumnType::Bytes => "bytes",
-        ColumnType::Uuid => "uuid",
-        ColumnType::Json => "json",
-        ColumnType::TextList => "text_list",
-    }
 }
 
 /// The text of a description in one line, without links into the code.

@@ -38,6 +38,25 @@ pub enum ColumnType {
     TextList,
 }
 
+impl ColumnType {
+    /// The word for it in the catalogue of statements and in the reference of tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SmallInt => "smallint",
+            Self::Int => "int",
+            Self::BigInt => "bigint",
+            Self::Bool => "bool",
+            Self::Float => "float",
+            Self::Text => "text",
+            Self::Bytes => "bytes",
+            Self::Uuid => "uuid",
+            Self::Json => "json",
+            Self::TextList => "text_list",
+        }
+    }
+}
+
 /// The value of one column of one row. Prints bytes as their number only: payloads and secrets are
 /// bytes, and a plan may be logged.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]

@@ -166,7 +166,7 @@ pub(super) fn run(output: Output, dialect: &dyn Dialect) -> Result<(), Failure> 
 
 /// The statement that reads the database's clock.
 fn clock(dialect: &dyn Dialect) -> StatementView {
-    let now = ColumnView { name: "now_ms".into(), ty: logical(ColumnType::BigInt) };
+    let now = ColumnView { name: "now_ms".into(), ty: ColumnType::BigInt.name() };
     let step = StepView {
         purpose: Purpose::Read,
         sql: ff_codegen::now_ms(dialect),
@@ -310,7 +310,7 @@ fn scripted(
     });
 
     let returns = plan.returns.iter().zip(&script.returns).map(|(item, bind)| {
-        let column = ColumnView { name: returned_name(item), ty: logical(bind.ty) };
+        let column = ColumnView { name: returned_name(item), ty: bind.ty.name() };
         let found = match &bind.source {
             BindSource::Held(row, path) => found_name(row, path),
             BindSource::Slot(_) | BindSource::PickedCount | BindSource::PickedSum(_) => {
@@ -363,7 +363,7 @@ impl ParamView {
             BindSource::PickedSum(path) => SourceView::Picked(path.column.name),
         };
         let sql_type = dialect.type_name(bind.ty).to_owned();
-        Self { source, ty: logical(bind.ty), sql_type, array: false }
+        Self { source, ty: bind.ty.name(), sql_type, array: false }
     }
 
     /// The arguments that it needs.
@@ -409,7 +409,7 @@ fn params(dialect: &dyn Dialect, binds: &[Bind], given: &[Given]) -> Vec<ParamVi
 
 fn columns(names: Vec<String>, types: &[ColumnType]) -> Vec<ColumnView> {
     let typed = names.into_iter().zip(types);
-    typed.map(|(name, ty)| ColumnView { name, ty: logical(*ty) }).collect()
+    typed.map(|(name, ty)| ColumnView { name, ty: ty.name() }).collect()
 }
 
 fn found_name(row: &str, path: &Path) -> String {
@@ -425,21 +425,6 @@ fn returned_name(item: &Return) -> String {
     match item {
         Return::Held(_, path) => path_name(path),
         Return::Written(column) => column.name.to_owned(),
-    }
-}
-
-const fn logical(ty: ColumnType) -> &'static str {
-    match ty {
-        ColumnType::SmallInt => "smallint",
-        ColumnType::Int => "int",
-        ColumnType::BigInt => "bigint",
-        ColumnType::Bool => "bool",
-        ColumnType::Float => "float",
-        ColumnType::Text => "text",
-        ColumnType::Bytes => "bytes",
-        ColumnType::Uuid => "uuid",
-        ColumnType::Json => "json",
-        ColumnType::TextList => "text_list",
     }
 }
 
