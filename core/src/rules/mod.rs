@@ -25,7 +25,7 @@
 //! // Nothing has been read yet. This operation needs nothing, so its first step is the plan.
 //! let plan = match operation.step(&Facts::default(), &mut context)? {
 //!     Step::Commit(plan, _) => plan.to_string(),
-//!     Step::Read(_) | Step::Answer(()) => unreachable!(),
+//!     Step::Read(_) | Step::Answer(()) => panic!("a change of state is a plan"),
 //! };
 //! assert!(plan.starts_with("plan set_lane_state\n"), "{plan}");
 //!
@@ -56,6 +56,7 @@ pub mod outbox;
 pub mod premise;
 pub mod quota;
 pub mod retention;
+pub mod row_list;
 pub mod scan;
 pub mod schedule;
 pub mod status;

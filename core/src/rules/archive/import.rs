@@ -24,7 +24,7 @@ use crate::rules::execution::read;
 use crate::rules::flow::key::FLOW;
 use crate::rules::input;
 use crate::rules::key::CORE;
-use crate::rules::suspension::opening::items;
+use crate::rules::row_list::items;
 use crate::schema::admin::lane_registry;
 use crate::schema::execution::exec_core;
 use crate::schema::flow::flow_core;

@@ -24,7 +24,7 @@ use crate::rules::decision::{Decided, Decision, Verdict};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::premise::{Premise, execution_row};
-use crate::rules::suspension::opening::items;
+use crate::rules::row_list::items;
 use crate::schema::budget::{budget_policy, budget_usage, budget_usage_by_exec};
 use crate::schema::execution::exec_core;
 

@@ -17,7 +17,7 @@ use crate::plan::{Assign, Expr, Guard, List, Mutation, OnConflict, OnTaken, Pred
 use crate::rules::budget::key::{BUDGET, BudgetKey, Head};
 use crate::rules::budget::room::{Shortage, SomeBudgets, budgets_of_policy};
 use crate::rules::key::CORE;
-use crate::rules::suspension::opening::items;
+use crate::rules::row_list::items;
 use crate::schema::ColumnRef;
 use crate::schema::Direction::Ascending;
 use crate::schema::budget::{budget_policy, budget_reservation, budget_usage};

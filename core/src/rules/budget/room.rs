@@ -20,7 +20,7 @@ use crate::rules::budget::token::{ESTIMATES, LIMITED, fair_lane, lane_of_fair, t
 use crate::rules::ctx::Ctx;
 use crate::rules::decision::{Step, Transition};
 use crate::rules::input;
-use crate::rules::suspension::opening::items;
+use crate::rules::row_list::items;
 use crate::schema::Direction::{self, Ascending};
 use crate::schema::budget::{budget_in_use, budget_policy, budget_usage};
 use crate::schema::execution::exec_core;

@@ -9,7 +9,7 @@ use crate::plan::{Expr, Mutation, OnConflict};
 use crate::rules::key::CORE;
 use crate::rules::limit::cell::Cell;
 use crate::rules::limit::key::{LimitKey, item_number, item_text};
-use crate::rules::suspension::opening::{items, list_bytes};
+use crate::rules::row_list::{items, list_bytes};
 use crate::schema::ColumnRef;
 use crate::schema::execution::exec_core;
 use crate::schema::limit::{limit_cell, limit_permit};

@@ -20,8 +20,8 @@ use crate::rules::execution::read::{lane, tags_of, text};
 use crate::rules::input;
 use crate::rules::key::{CORE, ExecutionKey};
 use crate::rules::premise::execution_row;
+use crate::rules::row_list::items;
 use crate::rules::step::record::name;
-use crate::rules::suspension::opening::items;
 use crate::schema::execution::exec_core;
 use crate::schema::step::step;
 

@@ -9,11 +9,11 @@ use crate::model::error::EngineError;
 use crate::model::ids::{ExecutionId, TimestampMs, WaitpointId};
 use crate::model::state::WaitpointState;
 use crate::plan::facts::Row;
-use crate::plan::value::{ColumnType, Storable};
+use crate::plan::value::ColumnType;
 use crate::plan::{Expr, Mutation, OnConflict, OnTaken};
-use crate::rules::input;
 use crate::rules::key::CORE;
 use crate::rules::keystore::TokenKey;
+use crate::rules::row_list::items;
 use crate::rules::suspension::satisfied;
 use crate::schema::ColumnRef;
 use crate::schema::execution::exec_core;
@@ -75,22 +75,6 @@ impl OpenWaitpoint {
             "names": names,
         })
     }
-}
-
-/// A list to insert rows for, as bytes, so that its contents are printed nowhere.
-///
-/// # Errors
-/// `Validation(InvalidInput)` when it cannot be written as JSON.
-pub fn items(list: &[Json]) -> Result<Expr, EngineError> {
-    list_bytes(list).map(Storable::into_expr)
-}
-
-/// The bytes of [`items`].
-///
-/// # Errors
-/// As [`items`].
-pub fn list_bytes(list: &[Json]) -> Result<Vec<u8>, EngineError> {
-    serde_json::to_vec(list).map_err(|error| input::invalid(format!("a list of rows: {error}")))
 }
 
 /// The row of each waitpoint of a list, for the held execution.

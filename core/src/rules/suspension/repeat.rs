@@ -21,7 +21,7 @@ use crate::rules::fence::Fence;
 use crate::rules::handle;
 use crate::rules::key::ExecutionKey;
 use crate::rules::premise::lookup;
-use crate::rules::suspension::opening::items;
+use crate::rules::row_list::items;
 use crate::schema::ColumnRef;
 use crate::schema::suspension::suspend_dedup;
 
