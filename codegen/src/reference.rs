@@ -26,19 +26,6 @@ the words, and `ff sql` prints the statements.
 const DIALECTS: [(&str, &dyn Dialect); 3] =
     [("Postgres", &Postgres), ("SQLite", &Sqlite), ("MariaDB", &MariaDb)];
 
-const TYPES: [ColumnType; 10] = [
-    ColumnType::SmallInt,
-    ColumnType::Int,
-    ColumnType::BigInt,
-    ColumnType::Bool,
-    ColumnType::Float,
-    ColumnType::Text,
-    ColumnType::Bytes,
-    ColumnType::Uuid,
-    ColumnType::Json,
-    ColumnType::TextList,
-];
-
 /// True if the page is there as it should be.
 #[must_use]
 pub fn is_fresh(root: &Path) -> bool {
@@ -62,7 +49,7 @@ fn tables() -> String {
         ["type".to_owned()].into_iter().chain(DIALECTS.map(|(name, _)| name.to_owned())),
     );
     row(&mut page, (0..=DIALECTS.len()).map(|_| "---".to_owned()));
-    for ty in TYPES {
+    for ty in ColumnType::ALL.iter().copied() {
         let types = DIALECTS.map(|(_, dialect)| format!("`{}`", dialect.column_type(ty)));
         row(&mut page, [ty.name().to_owned()].into_iter().chain(types));
     }

@@ -335,6 +335,15 @@ fn pair(count: i64) -> Plan {
     plan
 }
 
+/// A database with five lanes.
+async fn with_lanes(directory: &TempDir) -> Arc<SqliteBackend> {
+    let backend = open(&path_in(directory)).await;
+    for name in ["a", "b", "c", "d", "e"] {
+        backend.commit(one(name)).await.expect("a commit");
+    }
+    backend
+}
+
 fn rows<const N: usize>(rows: [[&str; 3]; N]) -> Commit {
     let row = |texts: [&str; 3]| texts.map(|text| Value::Text(text.into())).to_vec();
     Commit::Applied(rows.map(row).to_vec())
@@ -343,10 +352,7 @@ fn rows<const N: usize>(rows: [[&str; 3]; N]) -> Commit {
 #[tokio::test]
 async fn a_limited_pick_pairs_rows_with_values_alone_or_in_a_group() {
     let directory = tempfile::tempdir().expect("a directory");
-    let backend = open(&path_in(&directory)).await;
-    for name in ["a", "b", "c", "d", "e"] {
-        backend.commit(one(name)).await.expect("a commit");
-    }
+    let backend = with_lanes(&directory).await;
     let alone = backend.commit(pair(2)).await.expect("a commit");
     assert_eq!(alone, rows([["e", "test", "first"], ["d", "test", "second"]]));
     // The first of a picked row's changes is rolled back when the second refuses the plan.
@@ -387,10 +393,7 @@ fn name(lanes: [[&str; 2]; 3]) -> Plan {
 #[tokio::test]
 async fn named_rows_take_their_own_values_alone_or_in_a_group() {
     let directory = tempfile::tempdir().expect("a directory");
-    let backend = open(&path_in(&directory)).await;
-    for name in ["a", "b", "c", "d", "e"] {
-        backend.commit(one(name)).await.expect("a commit");
-    }
+    let backend = with_lanes(&directory).await;
     let alone = backend.commit(name([["e", "1"], ["absent", "2"], ["b", "3"]])).await;
     assert_eq!(alone.expect("a commit"), rows([["e", "test", "1"], ["b", "test", "3"]]));
     let refused = register(name([["a", "4"], ["c", "5"], ["d", "6"]]), "a", OnConflict::Refuse);

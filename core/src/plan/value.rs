@@ -8,13 +8,16 @@ use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 use uuid::Uuid;
 
 use crate::model::state::ClosedSet;
 use crate::plan::Expr;
 
 /// The logical type of a column. A dialect answers with its own type for each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, VariantArray,
+)]
 pub enum ColumnType {
     /// 16-bit integer; partition keys.
     SmallInt,
@@ -39,6 +42,9 @@ pub enum ColumnType {
 }
 
 impl ColumnType {
+    /// Every type, in the order above.
+    pub const ALL: &[Self] = Self::VARIANTS;
+
     /// The word for it in the catalogue of statements and in the reference of tables.
     #[must_use]
     pub const fn name(self) -> &'static str {
