@@ -13,6 +13,7 @@ use ff_core::plan::value::{ColumnType, Value};
 use ff_core::plan::{Assign, Expr, Plan};
 use ff_core::schema::{ColumnRef, Table, TableRef, table};
 use serde_json::Value as Json;
+use sqlx::error::DatabaseError;
 use sqlx::mysql::{MySqlArguments, MySqlPool, MySqlRow};
 use sqlx::postgres::{PgArguments, PgPool, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
@@ -223,12 +224,18 @@ impl PlainSql {
 
     /// Runs statements that the memory backend has no counterpart for.
     pub(crate) async fn execute(&self, sql: &str) {
-        let sql = AssertSqlSafe(sql.to_owned());
+        let statements = || sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
         match self {
             Self::Memory(_) => panic!("the memory backend runs no SQL"),
-            Self::Sqlite(pool) => drop(sqlx::raw_sql(sql).execute(pool).await.unwrap()),
-            Self::Postgres(pool) => drop(sqlx::raw_sql(sql).execute(pool).await.unwrap()),
-            Self::MariaDb(pool) => drop(sqlx::raw_sql(sql).execute(pool).await.unwrap()),
+            Self::Sqlite(pool) => drop(statements().execute(pool).await.unwrap()),
+            Self::Postgres(pool) => {
+                // Where SERIALIZABLE is the default, the database may ask to try again.
+                while let Err(error) = statements().execute(pool).await {
+                    let code = error.as_database_error().and_then(DatabaseError::code);
+                    assert_eq!(code.as_deref(), Some("40001"), "{error}");
+                }
+            }
+            Self::MariaDb(pool) => drop(statements().execute(pool).await.unwrap()),
         }
     }
 }
