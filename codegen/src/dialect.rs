@@ -112,6 +112,9 @@ pub enum ListSearch {
     RowByRow,
 }
 
+/// The dialects with tables and migrations of their own, one for each kind of database.
+pub const DIALECTS: [&dyn Dialect; 3] = [&Postgres, &Sqlite, &MariaDb];
+
 /// The questions that a dialect answers.
 pub trait Dialect: Send + Sync {
     /// The dialect's name, in snapshots and errors.

@@ -17,7 +17,7 @@ pub use description::{Description, TableDescription};
 pub use difference::{Difference, DifferenceError, Refusal, difference};
 
 use crate::ddl;
-use crate::dialect::{Dialect, MariaDb, Postgres, Sqlite};
+use crate::dialect::{DIALECTS, Dialect};
 use crate::migrations::SEPARATOR;
 use crate::statement::RenderError;
 
@@ -26,8 +26,6 @@ const RECORD: &str = "migrations/schema.json";
 
 /// The list of migrations that binaries are compiled with.
 const LIST: &str = "codegen/src/migrations/known.rs";
-
-const DIALECTS: [&dyn Dialect; 3] = [&Postgres, &Sqlite, &MariaDb];
 
 /// The migrations of a working tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -42,7 +42,7 @@ mod writer;
 
 pub use answer::answer;
 pub use by_shape::ByShape;
-pub use dialect::{Dialect, MariaDb, Postgres, PostgresOcc, Sqlite};
+pub use dialect::{DIALECTS, Dialect, MariaDb, Postgres, PostgresOcc, Sqlite};
 pub use fused::fused;
 pub use query::{now_ms, query};
 pub use render::{Rendered, render};

@@ -6,7 +6,7 @@ use std::path::Path;
 use ff_core::plan::value::ColumnType;
 use ff_core::schema::{ColumnRef, Direction, Index, TABLES, Table};
 
-use crate::dialect::{Dialect, MariaDb, Postgres, Sqlite};
+use crate::dialect::DIALECTS;
 use crate::history::HistoryError;
 
 /// The place of the page in the repository.
@@ -22,9 +22,6 @@ to a plan with its guards. Times are Unix milliseconds, by the clock of the data
 the words, and `ff sql` prints the statements.
 
 ";
-
-const DIALECTS: [(&str, &dyn Dialect); 3] =
-    [("Postgres", &Postgres), ("SQLite", &Sqlite), ("MariaDB", &MariaDb)];
 
 /// True if the page is there as it should be.
 #[must_use]
@@ -46,11 +43,11 @@ fn tables() -> String {
     let mut page = HEAD.to_owned();
     row(
         &mut page,
-        ["type".to_owned()].into_iter().chain(DIALECTS.map(|(name, _)| name.to_owned())),
+        ["type".to_owned()].into_iter().chain(DIALECTS.map(|dialect| dialect.name().to_owned())),
     );
     row(&mut page, (0..=DIALECTS.len()).map(|_| "---".to_owned()));
     for ty in ColumnType::ALL.iter().copied() {
-        let types = DIALECTS.map(|(_, dialect)| format!("`{}`", dialect.column_type(ty)));
+        let types = DIALECTS.map(|dialect| format!("`{}`", dialect.column_type(ty)));
         row(&mut page, [ty.name().to_owned()].into_iter().chain(types));
     }
 

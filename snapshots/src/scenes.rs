@@ -12,6 +12,7 @@ use ff_core::plan::facts::Row;
 use ff_core::plan::value::Value;
 use ff_core::policy::{ExecutionPolicy, RetryPolicy, RoutingRequirements, TimeoutPolicy};
 use ff_core::rules::execution::claim::{Claim, Place};
+use ff_core::rules::execution::waiting::SomeWait;
 use ff_core::rules::flow::key::FlowKey;
 use ff_core::rules::flow::siblings::GroupKey;
 use ff_core::rules::key::ExecutionKey;
@@ -61,6 +62,15 @@ impl Scene {
             self.sample("claim", case, async |b| {
                 let claim = Claim::new(BackendTag::Memory, &lane(), offered, worker(), 1)?;
                 run(b, &claim.from(Place::of(0, NOON))).await
+            });
+        }
+        for (case, offered) in [
+            ("after an empty one", &none),
+            ("after an empty one, with capabilities", &capabilities()),
+        ] {
+            self.sample("claim", case, async |b| {
+                run(b, &SomeWait(&Claim::new(BackendTag::Memory, &lane(), offered, worker(), 1)?))
+                    .await
             });
         }
     }

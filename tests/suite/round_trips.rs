@@ -11,12 +11,13 @@ use ff_core::backend::{
 };
 use ff_core::contracts::{
     CancelExecutionArgs, CancelFlowResult, ChangePriorityArgs, ClaimResumedExecutionResult,
-    CreateExecutionArgs, CreateFlowArgs, ReplayExecutionArgs, RevokeLeaseArgs, SetLimitArgs,
-    StreamCursor,
+    CreateExecutionArgs, CreateFlowArgs, ReplayExecutionArgs, RevokeLeaseArgs, SetLaneStateArgs,
+    SetLimitArgs, StreamCursor,
 };
 use ff_core::handle_codec::HandlePayload;
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::ExecutionPolicy;
+use ff_core::state::LaneState;
 use ff_core::types::{
     AttemptIndex, CancelSource, ExecutionId, FlowId, LaneId, Namespace, TimestampMs,
     WorkerInstanceId,
@@ -309,6 +310,37 @@ async fn claiming_costs_one_however_many_are_claimed() {
             .await;
         assert!(round % 3 < 2 || cost == 1, "{cost} round trips for {limit}");
     }
+    bench.tear_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_claim_costs_one_and_the_next_that_finds_something_two() {
+    let (proxy, bench) = bench().await;
+    let mut found = 0;
+    for _ in 0..3 {
+        for _ in 0..3 {
+            found = proxy.count(async { assert!(bench.try_claim().await.is_none()) }).await;
+        }
+        assert_eq!(found, 1, "a look that finds nothing");
+        bench.create().await;
+        found = proxy.count(async { assert!(bench.try_claim().await.is_some()) }).await;
+    }
+    assert_eq!(found, 2, "a look and a claim");
+    bench.tear_down().await;
+}
+
+/// What waits in a paused lane misleads every look, so one claim in two has none before it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_that_misled_is_not_repeated_at_once() {
+    let (proxy, bench) = bench().await;
+    bench.create().await;
+    let pause = SetLaneStateArgs::new(lane(), LaneState::Paused, "op");
+    bench.backend.set_lane_state(pause).await.unwrap();
+    let mut costs = Vec::new();
+    for _ in 0..6 {
+        costs.push(proxy.count(async { assert!(bench.try_claim().await.is_none()) }).await);
+    }
+    assert_eq!(costs[3..], [2, 1, 2], "{costs:?}");
     bench.tear_down().await;
 }
 

@@ -10,6 +10,7 @@
 //! execution is overlooked, and none is passed over for longer than that time.
 
 use std::collections::HashMap;
+use std::mem;
 use std::sync::Mutex;
 
 use super::executor::Executor;
@@ -18,6 +19,7 @@ use super::run::run;
 use crate::model::error::EngineError;
 use crate::model::handle::Handle;
 use crate::rules::execution::claim::{Claim, Claimed, Place, Searched};
+use crate::rules::execution::waiting::SomeWait;
 
 /// The number of executions that a process claims from the head of a lane before it searches on:
 /// passing over so few costs little, and until then the order is exact.
@@ -52,6 +54,8 @@ struct Known {
     last: Option<Place>,
     /// The time from which on a claim searches from the head, Unix ms.
     head_due_ms: i64,
+    /// True if the last claim found nothing.
+    looks_first: bool,
 }
 
 impl Known {
@@ -61,22 +65,43 @@ impl Known {
 }
 
 impl Places {
-    /// Claims executions that wait for a worker, best first: from the last place, and from the head
-    /// of the lane what it then lacks.
+    /// Claims executions that wait for a worker, best first. Where the last claim found nothing, it
+    /// looks first whether any wait, at a third of the cost.
     async fn claim(
         &self,
         executor: &dyn Executor,
         claim: &Claim,
     ) -> Result<Vec<Handle>, EngineError> {
         let searched = claim.searched();
+        let looks = self.looks_first(&searched);
+        if looks && !run(executor, &SomeWait(claim)).await? {
+            self.look_first(&searched);
+            return Ok(Vec::new());
+        }
+
+        let handles = self.search(executor, claim, &searched).await?;
+        // What waits may be locked, or its lane closed: a look is of no use then.
+        if handles.is_empty() && !looks {
+            self.look_first(&searched);
+        }
+        Ok(handles)
+    }
+
+    /// Claims them from the last place, and from the head of the lane what it then lacks.
+    async fn search(
+        &self,
+        executor: &dyn Executor,
+        claim: &Claim,
+        searched: &Searched,
+    ) -> Result<Vec<Handle>, EngineError> {
         let search = async |from: Option<Place>, claim: &Claim| {
             let began = executor.now();
             let claimed = run(executor, claim).await?;
-            self.found(&searched, from, &claimed, [began.0, executor.now().0]);
+            self.found(searched, from, &claimed, [began.0, executor.now().0]);
             Ok::<_, EngineError>(claimed.handles)
         };
 
-        let Some(place) = self.next(&searched, executor.now().0) else {
+        let Some(place) = self.next(searched, executor.now().0) else {
             return search(None, claim).await;
         };
         let mut handles = search(Some(place), &claim.clone().from(place)).await?;
@@ -85,6 +110,19 @@ impl Places {
             take(&mut handles, more)?;
         }
         Ok(handles)
+    }
+
+    /// True if this claim is to look first. The others of this moment claim, and share a statement.
+    fn looks_first(&self, searched: &Searched) -> bool {
+        let mut lanes = lock(&self.lanes);
+        lanes.get_mut(searched).is_some_and(|known| mem::take(&mut known.looks_first))
+    }
+
+    /// Lets the next claim look first.
+    fn look_first(&self, searched: &Searched) {
+        if let Some(known) = lock(&self.lanes).get_mut(searched) {
+            known.looks_first = true;
+        }
     }
 
     /// The place that the next claim searches on from; `None` for the head of the lane.
@@ -224,6 +262,19 @@ mod tests {
         let nothing = Claimed { handles: Vec::new(), last: None };
         places.found(&lane("a"), Some(place(640)), &nothing, [2, 3]);
         assert_eq!(places.next(&lane("a"), 4), None);
+    }
+
+    #[test]
+    fn one_claim_looks_first_after_one_that_found_nothing() {
+        let places = Places::default();
+        places.look_first(&lane("a"));
+        assert!(!places.looks_first(&lane("a")), "nothing is known of this lane");
+
+        places.found(&lane("a"), None, &Claimed { handles: Vec::new(), last: None }, [0, 1]);
+        places.look_first(&lane("a"));
+        assert!(!places.looks_first(&lane("b")));
+        assert!(places.looks_first(&lane("a")));
+        assert!(!places.looks_first(&lane("a")), "the others claim meanwhile");
     }
 
     #[test]

@@ -21,6 +21,18 @@ pub enum BackendTag {
 }
 
 impl BackendTag {
+    /// The word that stands for this in names of leases and grants.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Valkey => "valkey",
+            Self::Postgres => "pg",
+            Self::Sqlite => "sqlite",
+            Self::Memory => "memory",
+            Self::MariaDb => "mariadb",
+        }
+    }
+
     /// The byte that stands for this in a handle.
     #[must_use]
     pub const fn wire_byte(self) -> u8 {

@@ -46,3 +46,4 @@ pub mod terms;
 pub mod timeline;
 pub mod unblock;
 pub mod unique;
+pub mod waiting;

@@ -5,7 +5,7 @@ mod sent;
 
 use std::collections::BTreeMap;
 
-use ff_codegen::{Dialect, MariaDb, Postgres, PostgresOcc, Sqlite};
+use ff_codegen::{DIALECTS, Dialect, MariaDb, Postgres, PostgresOcc, Sqlite};
 use serde::Serialize;
 
 use super::Global;
@@ -89,8 +89,6 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<(), Failure>
     }
     Ok(())
 }
-
-const DIALECTS: [&dyn Dialect; 3] = [&Postgres, &Sqlite, &MariaDb];
 
 /// A sample with its plan and its statements, as programs read it.
 #[derive(Debug, Serialize)]

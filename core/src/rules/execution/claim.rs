@@ -191,6 +191,12 @@ impl Claim {
         self.takes(due(now), now)
     }
 
+    /// The same, whatever they require.
+    #[must_use]
+    pub fn due_for_any(&self, now: TimestampMs) -> Predicate {
+        of_lane(self.terms.lane(), due(now), now)
+    }
+
     /// The executions of the lane that this worker may take where their state allows it.
     fn takes(&self, state: Predicate, now: TimestampMs) -> Predicate {
         takes(self.terms.lane(), state, self.suffices(), now)

@@ -52,15 +52,7 @@ impl RevokeLease {
 
     /// The name of a lease made from its row, for callers that do not know its own id.
     fn synthetic_id(&self, lease: &Current) -> String {
-        let family = match self.tag {
-            BackendTag::Postgres => "pg",
-            BackendTag::Sqlite => "sqlite",
-            BackendTag::Memory => "memory",
-            BackendTag::Valkey => "valkey",
-            BackendTag::MariaDb => "mariadb",
-        };
-
-        format!("{family}:{}:{}:{}", self.key.uuid, lease.index, lease.epoch)
+        format!("{}:{}:{}:{}", self.tag.word(), self.key.uuid, lease.index, lease.epoch)
     }
 
     /// The particulars of the operator event.

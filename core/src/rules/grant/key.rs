@@ -43,7 +43,7 @@ impl GrantName {
             None => hmac_sign(&[], "", message.as_bytes()),
         };
 
-        let family = prefix(family);
+        let family = family.word();
         let (tag, uuid, until) = (partition(key), key.uuid, until.0);
         let text = match kind {
             GrantKind::Claim => format!("{family}:{tag}:{uuid}:{until}:{signature}"),
@@ -80,14 +80,4 @@ pub fn grant_id(text: &str) -> Vec<u8> {
 pub fn partition(key: &ExecutionKey) -> PartitionKey {
     let index = key.partition.unsigned_abs();
     Partition { family: PartitionFamily::Execution, index }.into()
-}
-
-fn prefix(family: BackendTag) -> &'static str {
-    match family {
-        BackendTag::Postgres => "pg",
-        BackendTag::Sqlite => "sqlite",
-        BackendTag::Memory => "memory",
-        BackendTag::Valkey => "valkey",
-        BackendTag::MariaDb => "mariadb",
-    }
 }
