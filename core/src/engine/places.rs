@@ -73,15 +73,17 @@ impl Places {
         claim: &Claim,
     ) -> Result<Vec<Handle>, EngineError> {
         let searched = claim.searched();
-        let looks = self.looks_first(&searched);
-        if looks && !run(executor, &SomeWait(claim)).await? {
+        let look = SomeWait::of(claim).filter(|_| self.looks_first(&searched));
+        if let Some(look) = &look
+            && !run(executor, look).await?
+        {
             self.look_first(&searched);
             return Ok(Vec::new());
         }
 
         let handles = self.search(executor, claim, &searched).await?;
         // What waits may be locked, or its lane closed: a look is of no use then.
-        if handles.is_empty() && !looks {
+        if handles.is_empty() && look.is_none() {
             self.look_first(&searched);
         }
         Ok(handles)

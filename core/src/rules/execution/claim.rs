@@ -191,10 +191,10 @@ impl Claim {
         self.takes(due(now), now)
     }
 
-    /// The same, whatever they require.
+    /// True if it takes only what requires nothing.
     #[must_use]
-    pub fn due_for_any(&self, now: TimestampMs) -> Predicate {
-        of_lane(self.terms.lane(), due(now), now)
+    pub fn offers_nothing(&self) -> bool {
+        self.capabilities.is_empty() && self.full.is_none()
     }
 
     /// The executions of the lane that this worker may take where their state allows it.

@@ -12,12 +12,19 @@ use crate::rules::decision::{Step, Transition};
 use crate::rules::execution::claim::{Claim, best_first};
 use crate::schema::execution::exec_core;
 
-/// True if executions wait that the claim may take, or if some are due, whatever those require:
-/// false if it would find none at all.
+/// True if an execution waits or is due that the claim may take, even if it is locked at the moment
+/// or its lane takes no claims.
 #[derive(Clone, Copy, Debug)]
-pub struct SomeWait<'a>(pub &'a Claim);
+pub struct SomeWait<'a>(&'a Claim);
 
-impl SomeWait<'_> {
+impl<'a> SomeWait<'a> {
+    /// `None` for a claim that offers capabilities: it has to find out first which requirements
+    /// there are, twice, and a look would cost as much as a claim.
+    #[must_use]
+    pub fn of(claim: &'a Claim) -> Option<Self> {
+        claim.offers_nothing().then_some(Self(claim))
+    }
+
     fn list(self, now: TimestampMs) -> List {
         let Self(claim) = self;
         List {
@@ -26,7 +33,7 @@ impl SomeWait<'_> {
             join: None,
             of_each: None,
             columns: best_first().into_iter().map(|(column, _)| column).collect(),
-            predicate: Predicate::AnyApart(vec![claim.eligible(now), claim.due_for_any(now)]),
+            predicate: Predicate::AnyApart(vec![claim.eligible(now), claim.due(now)]),
             // Any total order would do; that of the index of claims need not be sorted.
             order: best_first(),
             limit: Expr::int(1),
