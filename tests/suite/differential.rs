@@ -38,7 +38,7 @@ use self::situation::Situation;
 use crate::backends::{self, Bench, START};
 use crate::plain::Cells;
 
-const HISTORIES: u64 = 260;
+const HISTORIES: u64 = 400;
 const STEPS: usize = 50;
 /// How many steps lie between two looks at the rows. The last look is at the end.
 const LOOK: usize = 5;
