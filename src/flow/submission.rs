@@ -55,7 +55,7 @@ pub struct Submitted {
 
 /// An interrupted submission.
 #[derive(Debug, thiserror::Error)]
-#[error("flow {flow_id}: {doing}: {source}")]
+#[error("flow {flow_id}: {doing}: {}", source.sentence())]
 pub struct SubmitError {
     /// The flow.
     pub flow_id: FlowId,
