@@ -33,6 +33,7 @@ mod tail;
 mod telemetry;
 mod terminal;
 mod work;
+mod wrong;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

@@ -325,7 +325,7 @@ fn main() -> ExitCode {
 
 /// The command line, with its exit codes below the help.
 fn command_line() -> clap::Command {
-    Arguments::command().after_help(exit::table())
+    usage::with_signs(Arguments::command()).after_help(exit::table())
 }
 
 /// Reads a command line. Refuses a global option that would have no effect.
