@@ -47,6 +47,8 @@ mod pages;
 mod priority;
 mod quota;
 mod reconcile;
+#[cfg(test)]
+mod reference;
 mod refusal;
 mod replay;
 mod result;
