@@ -43,6 +43,7 @@ mod difference;
 pub mod fields;
 mod file;
 mod ids;
+mod member;
 mod order;
 mod submission;
 
@@ -208,7 +209,7 @@ impl NodeSpec {
 
 /// A flow that can be submitted.
 // Invariant: there is a node, names are unique, whatever a node waits for exists, and each node
-// stands after all that it waits for.
+// stands after all that it waits for. The engine's rules accept the values of each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FlowSpec {
     kind: String,
@@ -247,8 +248,10 @@ impl FlowSpec {
             }
         }
 
+        let kind = kind.into();
+        member::check(&kind, &namespace, &nodes)?;
         let nodes = order::sort(nodes)?;
-        Ok(Self { kind: kind.into(), namespace, flow_id: None, nodes })
+        Ok(Self { kind, namespace, flow_id: None, nodes })
     }
 
     /// Reads a flow's file; the module describes it.
@@ -317,7 +320,13 @@ pub enum FlowSpecError {
     /// There are no nodes.
     #[error("a flow needs at least one node")]
     NoNodes,
-    /// A field of a node has a value without meaning.
+    /// A field of the flow has a value that no row can hold.
+    #[error("{reason}")]
+    Flow {
+        /// The reason, which names the field.
+        reason: String,
+    },
+    /// A field of a node has a value without meaning, or one that no row can hold.
     #[error("node {node}: {reason}")]
     Node {
         /// The node: its name, or its number if its name is not valid.

@@ -399,7 +399,7 @@ pub enum OpenError {
         refusal: ff_backend_postgres::Refusal,
     },
     /// Postgres refused or could not be reached.
-    #[error("{source}")]
+    #[error("{}", source.sentence())]
     Postgres {
         /// The error that Postgres returned.
         source: EngineError,

@@ -125,7 +125,7 @@ pub(crate) fn returning(
     if !dialect.returns_from(write) {
         return Err(RenderError::Unsupported {
             dialect: dialect.name(),
-            what: format!("columns that are returned by an {write:?}"),
+            what: format!("columns that are returned by {}", write.name()),
         });
     }
 

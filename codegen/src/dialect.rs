@@ -73,6 +73,18 @@ pub enum WriteKind {
     Delete,
 }
 
+impl WriteKind {
+    /// The words for it in a message.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Insert => "an insert",
+            Self::Update => "an update",
+            Self::Delete => "a delete",
+        }
+    }
+}
+
 /// The texts that control a transaction and the savepoint of one plan in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransactionControl {

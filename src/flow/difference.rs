@@ -76,7 +76,7 @@ fn needs_in_words(policy: &EdgeDependencyPolicy) -> String {
         EdgeDependencyPolicy::AnyOf { on_satisfied } => ("any".to_owned(), on_satisfied),
         EdgeDependencyPolicy::Quorum { k, on_satisfied } => (format!("{k} of them"), on_satisfied),
         // A policy of a later version.
-        other => return format!("{other:?}"),
+        _ => return "what this version does not know".to_owned(),
     };
 
     match on_satisfied {

@@ -19,7 +19,7 @@ use ff_core::types::{EdgeId, ExecutionId, FlowId, TimestampMs};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::difference::differences;
-use super::{FlowSpec, NODE_TAG, NodeName, NodeSpec, edge_id, execution_id};
+use super::{FlowSpec, NodeName, NodeSpec, edge_id, execution_id, member};
 use crate::telemetry::Traceparent;
 
 /// The number of executions created in one call.
@@ -55,7 +55,7 @@ pub struct Submitted {
 
 /// An interrupted submission.
 #[derive(Debug, thiserror::Error)]
-#[error("flow {flow_id}: {doing}: {source}")]
+#[error("flow {flow_id}: {doing}: {}", source.sentence())]
 pub struct SubmitError {
     /// The flow.
     pub flow_id: FlowId,
@@ -64,7 +64,7 @@ pub struct SubmitError {
     /// The failure.
     pub source: EngineError,
     /// True if submitting the same flow again resumes it. False if another graph is stored under
-    /// its id.
+    /// its id, or if the flow is refused before anything of it exists.
     pub can_go_on: bool,
 }
 
@@ -107,6 +107,7 @@ struct Submission<'a> {
 
 impl Submission<'_> {
     async fn run(&self) -> Result<Submitted, SubmitError> {
+        self.check_delays()?;
         let earlier = self.begin().await?;
         if let Some(graph) = &earlier {
             self.check_same(graph)?;
@@ -201,36 +202,28 @@ impl Submission<'_> {
     }
 
     fn execution(&self, node: &NodeSpec) -> Result<CreateExecutionArgs, SubmitError> {
-        let execution_id = execution_id(&self.flow_id, &node.name);
-        let mut tags = node.tags.clone();
-        tags.insert(NODE_TAG.to_owned(), node.name.to_string());
-        if let Some(current) = Traceparent::current() {
-            current.add_to(&mut tags);
-        }
-
-        let delay_until = node.delay_until.map(|delay| delay.at(self.now)).transpose();
-        let delay_until = delay_until.map_err(|detail| {
+        let args = member::execution(&self.flow_id, self.spec.namespace(), node, self.now);
+        let mut args = args.map_err(|detail| {
             let kind = ValidationKind::InvalidInput;
             self.error_at(format!("node {}", node.name), EngineError::Validation { kind, detail })
         })?;
+        if let Some(current) = Traceparent::current() {
+            current.add_to(&mut args.tags);
+        }
+        Ok(args)
+    }
 
-        Ok(CreateExecutionArgs {
-            partition_id: execution_id.partition(),
-            execution_id,
-            namespace: self.spec.namespace().clone(),
-            lane_id: node.lane.clone(),
-            execution_kind: node.kind.clone(),
-            input_payload: node.payload.clone(),
-            payload_encoding: None,
-            priority: node.priority,
-            creator_identity: "flow".to_owned(),
-            idempotency_key: None,
-            tags,
-            policy: node.policy.clone(),
-            delay_until,
-            execution_deadline_at: None,
-            now: self.now,
-        })
+    /// Refuses a delay that leads too far away, before anything exists.
+    fn check_delays(&self) -> Result<(), SubmitError> {
+        for node in self.spec.nodes() {
+            let at = node.delay_until.map(|delay| delay.at(self.now)).transpose();
+            if let Err(detail) = at {
+                let source = EngineError::Validation { kind: ValidationKind::InvalidInput, detail };
+                let error = self.error_at(format!("node {}", node.name), source);
+                return Err(SubmitError { can_go_on: false, ..error });
+            }
+        }
+        Ok(())
     }
 
     async fn read_flow(&self) -> Result<FlowSnapshot, SubmitError> {

@@ -209,6 +209,18 @@ fn what_is_wrong_with_a_field_is_named_with_its_node() {
         (r#"{"kind":"k","nodes":[],"flow_id":"7"}"#, "flow_id: "),
         (r#"{"kind":"k","nodes":[],"lane":""}"#, "lane: lane id is empty"),
         (r#"{"kind":"k","nodes":[{"name":"a"}]}"#, "missing field `kind`"),
+        (
+            r#"{"kind":"k\u0000","nodes":[{"name":"a","kind":"k","payload":""}]}"#,
+            "flow_kind: must not contain NUL (at byte 1)",
+        ),
+        (
+            r#"{"kind":"k","nodes":[{"name":"a","kind":"k\u0000","payload":""}]}"#,
+            "node a: execution_kind: must not contain NUL (at byte 1)",
+        ),
+        (
+            r#"{"kind":"k","nodes":[{"name":"a","kind":"k","payload":"","tags":{"t":"\u0000"}}]}"#,
+            "node a: tags: must not contain NUL (at byte 0)",
+        ),
     ] {
         let error = FlowSpec::parse(text).unwrap_err().to_string();
         assert!(error.contains(reason), "{text}: {error}");

@@ -52,7 +52,7 @@ impl WorkerReport {
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
     /// Nothing can be claimed.
-    #[error("{0}")]
+    #[error("{}", .0.sentence())]
     Claim(#[from] EngineError),
     /// What was claimed could not be read, or its ending not be reported, for a reason that will
     /// not pass by itself.

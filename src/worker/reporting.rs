@@ -166,12 +166,13 @@ impl Task {
 /// The failure that replaces a refused ending. First the policy decides on a retry; if that is
 /// refused, too, the failure is permanent; the last has a message that can always be stored.
 fn replacement_failure(ending: Ending, error: &EngineError, refusals: u32) -> Option<Ending> {
+    let reason = error.sentence();
     let (class, message) = match (refusals, ending) {
         (1, Ending::Failed { message, .. } | Ending::RetriedAfter { message, .. }) => {
-            (FailureClass::Permanent, format!("{message} (reporting it as such: {error})"))
+            (FailureClass::Permanent, format!("{message} (reporting it as such: {reason})"))
         }
-        (1, _) => (FailureClass::Transient, format!("its ending was refused: {error}")),
-        (2, _) => (FailureClass::Permanent, format!("its ending was refused: {error}")),
+        (1, _) => (FailureClass::Transient, format!("its ending was refused: {reason}")),
+        (2, _) => (FailureClass::Permanent, format!("its ending was refused: {reason}")),
         (3, _) => (FailureClass::Permanent, "its ending was refused".to_owned()),
         _ => return None,
     };

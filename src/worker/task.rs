@@ -283,7 +283,7 @@ fn unreadable_ending(error: &EngineError) -> Ending {
         return Ending::HandedBack;
     }
 
-    let message = format!("what was claimed cannot be read: {error}");
+    let message = format!("what was claimed cannot be read: {}", error.sentence());
     Ending::Failed { message, class: FailureClass::Permanent }
 }
 

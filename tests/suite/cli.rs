@@ -33,6 +33,7 @@ mod tail;
 mod telemetry;
 mod terminal;
 mod work;
+mod wrong;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -42,6 +43,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use ff_core::engine_backend::EngineBackend;
+use ff_core::plan::value::ColumnType;
 use serde_json::{Value as Json, json};
 
 const ONE: &str = "11111111-1111-4111-8111-111111111111";
@@ -309,6 +311,9 @@ fn the_statements_of_an_operation_are_printed_with_their_parameters() {
         (&json!("BEGIN IMMEDIATE"), &json!("COMMIT"))
     );
     assert_eq!(postgres["begin"], Json::Null, "one statement");
+    // By the words of `ff sql --all`.
+    let names = ColumnType::ALL.iter().map(|ty| ty.name()).collect::<Vec<_>>();
+    let is_type = |ty: &Json| ty.as_str().is_some_and(|ty| names.contains(&ty));
 
     for sent in [postgres, sqlite] {
         let texts = ["once", "each"].map(|part| sent[part].as_array().unwrap().clone()).concat();
@@ -323,8 +328,11 @@ fn the_statements_of_an_operation_are_printed_with_their_parameters() {
             let numbered = last.iter().any(|mark| sql.contains(mark));
             assert!(numbered || sql.matches('?').count() == binds.len(), "{sql}");
             for bind in binds {
-                assert!(bind["type"].is_string() && bind["sql_type"].is_string(), "{bind}");
+                assert!(is_type(&bind["type"]) && bind["sql_type"].is_string(), "{bind}");
             }
+            let yields =
+                statements.iter().flat_map(|statement| statement["yields"].as_array().unwrap());
+            assert!(yields.clone().all(is_type), "{text}");
         }
     }
 

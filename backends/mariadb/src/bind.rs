@@ -56,7 +56,7 @@ pub(crate) fn read(
 
     decode(row, index, ty).map_err(|reason| {
         let (table, column) = (column.table, column.name);
-        Failure::Value(corrupt(format!("{table}.{column} is no {ty:?}: {reason}")))
+        Failure::Value(corrupt(format!("{table}.{column} is no {}: {reason}", ty.name())))
     })
 }
 

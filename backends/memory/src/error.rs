@@ -33,7 +33,7 @@ pub enum MemoryError {
         column: &'static str,
     },
     /// A value is not of its column's type.
-    #[error("{table}.{column} takes {ty:?}, not {value}")]
+    #[error("{table}.{column} takes {}, not {value}", ty.name())]
     WrongType {
         /// The table.
         table: &'static str,

@@ -110,7 +110,7 @@ fn fits(value: &Value, ty: ColumnType) -> bool {
 }
 
 fn misfit(slot: usize, ty: ColumnType) -> EngineError {
-    corrupt(format!("the value of slot {slot} is no {ty:?}"))
+    corrupt(format!("the value of slot {slot} is no {}", ty.name()))
 }
 
 /// The arguments of a fused statement. [`check`] has found its values to have the types of their
@@ -160,7 +160,7 @@ pub(crate) fn add(
     ty: ColumnType,
 ) -> Result<(), EngineError> {
     if !fits(value, ty) {
-        return Err(corrupt(format!("a value of a plan is no {ty:?}")));
+        return Err(corrupt(format!("a value of a plan is no {}", ty.name())));
     }
     let added = scalar(arguments, value, ty);
     added.map_err(|error| EngineError::refused_by_database("postgres", error))

@@ -20,7 +20,7 @@ use sqlx::{AssertSqlSafe, Connection, PgPool, Postgres as Database, Transaction}
 
 #[doc(hidden)]
 pub use adopt::describe;
-use inspect::Found;
+use inspect::{Found, in_words};
 
 /// Serialises all migrations within one database. An arbitrary number.
 const LOCK: i64 = 0x6666_5f73_716c;
@@ -187,7 +187,7 @@ pub enum MigrateError {
     #[error("invalid number of partitions {0}: from 1 to 256")]
     InvalidPartitions(u16),
     /// Some of the tables exist, with another number of partitions.
-    #[error("the tables were created with partitions: {recorded:?}, asked for: {asked:?}")]
+    #[error("the tables have {}, asked for: {}", in_words(*recorded), in_words(*asked))]
     PartitionsDiffer {
         /// The number in the ledger; `None` for plain tables.
         recorded: Option<u16>,

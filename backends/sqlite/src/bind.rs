@@ -62,7 +62,7 @@ pub(crate) fn read(
 ) -> Result<Value, EngineError> {
     decode(stored, ty).map_err(|error| {
         let (table, column, found) = (column.table, column.name, stored.data_type());
-        corrupt(format!("{table}.{column}: {found} is no {ty:?}: {error}"))
+        corrupt(format!("{table}.{column}: {found} is no {}: {error}", ty.name()))
     })
 }
 

@@ -132,7 +132,7 @@ impl Dialect for MariaDb {
     fn array_type(&self, ty: ColumnType) -> Result<ArrayType, RenderError> {
         Err(RenderError::Unsupported {
             dialect: self.name(),
-            what: format!("an array of {ty:?} as one parameter"),
+            what: format!("an array of {} as one parameter", ty.name()),
         })
     }
 

@@ -128,7 +128,7 @@ impl Display for Expr {
                     f.write_str(")")
                 }
             },
-            Expr::Slot(ty, slot) => write!(f, "?{slot}:{ty:?}"),
+            Expr::Slot(ty, slot) => write!(f, "?{slot}:{}", ty.name()),
             Expr::Const(text) => f.write_str(text),
             Expr::Null(_) => f.write_str("null"),
             Expr::Held(row, path) => write!(f, "{row}.{path}"),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ff_core::EngineError;
 use ff_core::contracts::{
     BudgetStatus, BudgetUsageAndLimits, CreateBudgetArgs, CreateBudgetResult, RecordSpendArgs,
     ReleaseBudgetArgs, ReportUsageAdminArgs, ReportUsageResult, ResetBudgetArgs, ResetBudgetResult,
@@ -39,8 +40,8 @@ enum Action {
     /// List budgets, by id.
     Ls {
         /// The most budgets to list.
-        #[arg(long, value_name = "N", default_value_t = 50)]
-        limit: usize,
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
         /// Only those after this one, in the order of the list.
         #[arg(long, value_name = "BUDGET")]
         after: Option<BudgetName>,
@@ -148,13 +149,13 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         Action::Create(create) => define(&global.open_or_create().await?, output, create).await,
         Action::Show { budget } => {
             let engine = global.open().await?;
-            let budget = budget.find(&engine).await?;
+            let budget = defined(&engine, budget).await?;
             show(&engine, output, &budget).await
         }
         Action::Ls { limit, after } => list(&global.open().await?, output, limit, after).await,
         Action::Reset { budget } => {
             let engine = global.open_existing().await?;
-            let budget = budget.find(&engine).await?;
+            let budget = defined(&engine, budget).await?;
             reset(&engine, output, budget).await
         }
         Action::Report(report) => {
@@ -162,7 +163,8 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         }
         Action::Release { budget, execution } => {
             let engine = global.open_existing().await?;
-            let (budget, execution) = (budget.find(&engine).await?, execution.find(&engine).await?);
+            let budget = defined(&engine, budget).await?;
+            let execution = execution.find(&engine).await?;
             let args = ReleaseBudgetArgs::new(budget.clone(), execution);
             let released = engine.release_budget(args).await;
             released.map_err(|error| Failure::engine("releasing", &error))?;
@@ -171,11 +173,29 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     }
 }
 
+/// Finds a budget that is defined. The engine counts reports to any id, so a mistyped one would be
+/// no error.
+async fn defined(engine: &Arc<dyn EngineBackend>, name: BudgetName) -> Result<BudgetId, Failure> {
+    let budget = name.find(engine).await?;
+    match engine.get_budget_status(&budget).await {
+        Ok(_) => Ok(budget),
+        Err(EngineError::NotFound { .. }) => {
+            Err(Failure::new(format!("there is no budget {budget}"))
+                .with_help("ff budget ls lists budgets"))
+        }
+        Err(error) => Err(Failure::engine("reading the budget", &error)),
+    }
+}
+
 async fn define(
     engine: &Arc<dyn EngineBackend>,
     output: Output,
     create: Create,
 ) -> Result<(), Failure> {
+    if create.every == Some(0) {
+        return Err(Failure::usage("--every: a budget cannot be reset all the time"));
+    }
+
     let (hard, soft): (BTreeMap<_, _>, BTreeMap<_, _>) =
         (create.hard.into_iter().collect(), create.soft.into_iter().collect());
     let dimensions: std::collections::BTreeSet<String> =
@@ -239,12 +259,12 @@ async fn show(
 
 fn dimensions(status: &BudgetStatus, totals: &BudgetUsageAndLimits) -> Table {
     let columns = [
-        Column::cut("DIMENSION", 0),
-        Column::whole("USED", 0),
-        Column::whole("RESERVED", 0),
-        Column::whole("HARD", 0),
-        Column::whole("RAISED BY", 0),
-        Column::whole("SOFT", 0),
+        Column::cut("dimension", 0),
+        Column::whole("used", 0),
+        Column::whole("reserved", 0),
+        Column::whole("hard", 0),
+        Column::whole("raised by", 0),
+        Column::whole("soft", 0),
     ];
     let limits = status.hard_limits.keys().chain(status.soft_limits.keys());
     let used = status.usage.keys().chain(totals.reserved.keys());
@@ -267,13 +287,14 @@ fn dimensions(status: &BudgetStatus, totals: &BudgetUsageAndLimits) -> Table {
 async fn list(
     engine: &Arc<dyn EngineBackend>,
     output: Output,
-    limit: usize,
+    limit: u32,
     after: Option<BudgetName>,
 ) -> Result<(), Failure> {
     let after = match after {
         Some(name) => Some(name.find(engine).await?),
         None => None,
     };
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let page = engine.list_budgets(after, limit).await;
     let page = page.map_err(|error| Failure::engine("listing budgets", &error))?;
     if output.is_json() {
@@ -284,10 +305,10 @@ async fn list(
     }
 
     let columns = [
-        Column::whole("BUDGET", 0),
-        Column::cut("SCOPE", 1),
-        Column::whole("BREACHES", 0),
-        Column::whole("RESET", 1),
+        Column::whole("budget", 0),
+        Column::cut("scope", 1),
+        Column::whole("breaches", 0),
+        Column::whole("reset", 1),
     ];
     let times = output.times(now(engine).await?);
     let mut table = Table::new(columns);
@@ -327,7 +348,7 @@ async fn report_usage(
     report: Report,
 ) -> Result<(), Failure> {
     let Report { budget, amounts, key, execution } = report;
-    let budget = budget.find(engine).await?;
+    let budget = defined(engine, budget).await?;
     let reported = match execution {
         Some(execution) => {
             let execution = execution.find(engine).await?;

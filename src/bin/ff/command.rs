@@ -157,7 +157,7 @@ async fn now(engine: &Arc<dyn EngineBackend>) -> Result<TimestampMs, EngineError
 /// The ending of a run about which the database has not answered. That is no fault of the job,
 /// unless its rows are.
 fn unreadable(error: &EngineError) -> Ending {
-    let message = format!("reading what belongs to a run: {error}");
+    let message = format!("reading what belongs to a run: {}", error.sentence());
     match error {
         EngineError::Validation { .. } | EngineError::NotFound { .. } => {
             Ending::Failed { message, class: FailureClass::Transient }

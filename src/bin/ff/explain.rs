@@ -15,6 +15,7 @@ use ff_core::types::ExecutionId;
 use super::Global;
 use super::clock::Times;
 use super::failure::Failure;
+use super::filter::capability;
 use super::ids::{IdArguments, lane};
 use super::output::Output;
 use super::refusal::missing;
@@ -32,7 +33,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "LANE")]
     worker_lane: Option<String>,
     /// Ask about a worker that offers this capability; may be repeated.
-    #[arg(long, value_name = "TOKEN")]
+    #[arg(long, value_name = "TOKEN", value_parser = capability)]
     capability: Vec<String>,
 }
 

@@ -219,6 +219,17 @@ pub(super) fn span(text: &str) -> Result<i64, String> {
     span_ms(text).ok_or_else(|| "expected a number with ms, s, m, h or d, such as 2h".to_owned())
 }
 
+/// Parses a capability of a worker. Rows hold a worker's capabilities with commas between them.
+pub(super) fn capability(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("a capability is empty".to_owned()),
+        text if text.contains(',') => {
+            Err("a capability holds no comma; give the option once for each".to_owned())
+        }
+        text => Ok(text.to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use ff_core::state::PublicFlowState;

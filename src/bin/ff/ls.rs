@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     filter: FilterArguments,
     /// The most executions to list.
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// Only those after this one, in the order of the list.
     #[arg(long, value_name = "ID", value_parser = any_execution)]

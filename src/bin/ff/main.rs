@@ -47,6 +47,8 @@ mod pages;
 mod priority;
 mod quota;
 mod reconcile;
+#[cfg(test)]
+mod reference;
 mod refusal;
 mod replay;
 mod result;
@@ -325,7 +327,7 @@ fn main() -> ExitCode {
 
 /// The command line, with its exit codes below the help.
 fn command_line() -> clap::Command {
-    Arguments::command().after_help(exit::table())
+    usage::with_signs(Arguments::command()).after_help(exit::table())
 }
 
 /// Reads a command line. Refuses a global option that would have no effect.

@@ -81,6 +81,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         Action::Check(admission) => check(&global.open_existing().await?, output, admission).await,
         Action::Release(Admission { quota, execution }) => {
             let engine = global.open_existing().await?;
+            limits(&engine, &quota).await?;
             let execution = execution.find(&engine).await?;
             let args = ReleaseAdmissionArgs::new(quota, execution.clone());
             let released = engine.release_admission(args).await;

@@ -67,6 +67,11 @@ impl OperatorAction {
             {
                 "it has ended".to_owned()
             }
+            EngineError::Validation { .. }
+                if self == Self::Cancel && state.is_some_and(is_over) =>
+            {
+                "it has ended".to_owned()
+            }
             other => other.sentence(),
         };
         // The sentence may name the state already.

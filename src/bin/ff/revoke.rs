@@ -21,7 +21,7 @@ const PAGE: u32 = 1_000;
 pub(super) struct Arguments {
     /// The execution: `{fp:N}:UUID` with or without braces, or `N:DIGITS` as lists show it, or the
     /// UUID, or the first digits of it.
-    #[arg(value_name = "ID", required_unless_present = "worker", conflicts_with = "worker")]
+    #[arg(value_name = "ID", conflicts_with = "worker")]
     id: Option<String>,
     /// The lane of the execution that is meant, if several have the same UUID.
     #[arg(long, value_name = "LANE", default_value = DEFAULT_LANE)]
@@ -38,9 +38,13 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Failure> {
+    if arguments.id.is_none() && arguments.worker.is_none() {
+        return Err(Failure::usage("which leases? name an execution, or say --worker"));
+    }
     if !(arguments.yes || has_terminal()) {
         return Err(Failure::usage("there is no terminal to ask at: say --yes"));
     }
+
     let lane = lane(&arguments.lane)?;
     let name = arguments.id.as_deref().map(|id| execution_name(id, &lane)).transpose();
     let name = name.map_err(Failure::usage)?;

@@ -6,6 +6,7 @@ mod text;
 
 use std::sync::Arc;
 
+use ff_core::EngineError;
 use ff_core::contracts::{
     BackfillScheduleArgs, CreateScheduleArgs, CreateScheduleResult, ListSchedulesArgs,
     PauseScheduleArgs, ScheduleId, ScheduleInfo, ScheduleSpec, UpdateScheduleArgs,
@@ -89,7 +90,7 @@ enum Command {
     /// Print the next ticks of a schedule, or of a cron expression without a database.
     Preview {
         /// The schedule; absent with --cron.
-        #[arg(value_name = "NAME", required_unless_present = "cron", conflicts_with = "cron")]
+        #[arg(value_name = "NAME", conflicts_with = "cron")]
         name: Option<String>,
         #[command(flatten)]
         expression: definition::Expression,
@@ -159,13 +160,15 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
             text::show(global.output(), &info, now(&engine).await?)
         }
         Command::Pause { name, reason } => {
-            let args = PauseScheduleArgs { id: id(name), actor: OPERATOR.into(), reason };
+            let id = id(name);
+            let args = PauseScheduleArgs { id: id.clone(), actor: OPERATOR.into(), reason };
             let paused = global.open_existing().await?.pause_schedule(args).await;
-            changed(global, &failed("pausing", paused)?, "is paused")
+            changed(global, &known("pausing", &id, paused)?, "is paused")
         }
         Command::Resume { name } => {
-            let resumed = global.open_existing().await?.resume_schedule(&id(name)).await;
-            changed(global, &failed("resuming", resumed)?, "goes on")
+            let id = id(name);
+            let resumed = global.open_existing().await?.resume_schedule(&id).await;
+            changed(global, &known("resuming", &id, resumed)?, "goes on")
         }
         Command::Rm { name, yes } => remove(global, &id(name), yes).await,
         Command::Preview { name: Some(name), count, after, .. } => {
@@ -175,6 +178,9 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
             preview(global, &info.id, &info.spec, after, count)
         }
         Command::Preview { name: None, expression, count, after } => {
+            if expression.is_absent() {
+                return Err(Failure::usage("which ticks? name a schedule, or say --cron"));
+            }
             let after = after.unwrap_or(TimestampMs(Timestamp::now().as_millisecond()));
             preview(global, &id("preview".into()), &expression.spec(), after, count)
         }
@@ -245,8 +251,8 @@ async fn backfill(
     let engine = global.open_existing().await?;
     let now = now(&engine).await?;
     let (from, until) = (from.at(now), until.map_or(now, |until| until.at(now)));
-    let args = BackfillScheduleArgs { id, from, until };
-    let report = failed("backfilling", engine.backfill_schedule(args).await)?;
+    let args = BackfillScheduleArgs { id: id.clone(), from, until };
+    let report = known("backfilling", &id, engine.backfill_schedule(args).await)?;
 
     let output = global.output();
     if output.is_json() {
@@ -273,10 +279,22 @@ fn preview(
 
 async fn read(engine: &Arc<dyn EngineBackend>, id: &ScheduleId) -> Result<ScheduleInfo, Failure> {
     let info = failed("reading", engine.get_schedule(id).await)?;
-    info.ok_or_else(|| {
-        let (name, namespace) = (&id.name, &id.namespace);
-        Failure::new(format!("there is no schedule {name} in namespace {namespace}"))
-    })
+    info.ok_or_else(|| missing(id))
+}
+
+/// The answer about a schedule that must be there.
+fn known<T>(what: &str, id: &ScheduleId, answer: Result<T, EngineError>) -> Result<T, Failure> {
+    match answer {
+        Err(EngineError::NotFound { .. }) => Err(missing(id)),
+        answer => failed(what, answer),
+    }
+}
+
+/// The failure for a name that no schedule has.
+fn missing(id: &ScheduleId) -> Failure {
+    let (name, namespace) = (&id.name, &id.namespace);
+    Failure::new(format!("there is no schedule {name} in namespace {namespace}"))
+        .with_help("ff schedule ls --all-namespaces lists schedules")
 }
 
 /// Reports a changed schedule.
@@ -288,7 +306,7 @@ fn changed(global: &Global, info: &ScheduleInfo, what: &str) -> Result<(), Failu
     Ok(output.line(format!("schedule {} {what}", info.id.name))?)
 }
 
-fn failed<T>(doing: &str, result: Result<T, ff_core::EngineError>) -> Result<T, Failure> {
+fn failed<T>(doing: &str, result: Result<T, EngineError>) -> Result<T, Failure> {
     result.map_err(|error| Failure::engine(&format!("{doing} the schedule"), &error))
 }
 

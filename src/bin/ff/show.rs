@@ -4,7 +4,7 @@ use ff_core::contracts::{
     AttemptRecord, ExecutionInfo, ExecutionSnapshot, ExecutionTimeline, ExplainExecutionArgs,
     Explanation, FailureSummary, Outbox, TimelineEvent,
 };
-use ff_core::types::TimestampMs;
+use ff_core::types::{TimestampMs, WorkerInstanceId};
 
 use super::Global;
 use super::clock::{Times, Zone, now, since, span};
@@ -20,6 +20,9 @@ use super::words::{or_dash, word};
 
 /// The one completion event that is not an end.
 const RESUMABLE: &str = "resumable";
+
+/// The lease event of a claim.
+const ACQUIRED: &str = "acquired";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -61,10 +64,30 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// The attempt that failed last.
-    pub(super) fn failed_attempt(&self) -> Option<&AttemptRecord> {
-        self.timeline.attempts.iter().rev().find(|attempt| attempt.failure.is_some())
+    /// The attempt that failed last, with the instance of the worker that ran it.
+    pub(super) fn failed_attempt(&self) -> Option<(&AttemptRecord, Option<&WorkerInstanceId>)> {
+        let attempts = &self.timeline.attempts;
+        let attempt = attempts.iter().rev().find(|attempt| attempt.failure.is_some())?;
+        Some((attempt, last_instance(attempt, &self.timeline.events)))
     }
+}
+
+/// The instance that held the last lease of an attempt. The attempt's row names it only until the
+/// lease ends; the events of leases keep it.
+fn last_instance<'a>(
+    attempt: &'a AttemptRecord,
+    events: &'a [TimelineEvent],
+) -> Option<&'a WorkerInstanceId> {
+    let ended_at = attempt.ended_at;
+    let of_attempt = |event: &&TimelineEvent| {
+        // A lease that is taken as the attempt ends is the next attempt's.
+        let is_next = event.event == ACQUIRED && ended_at.is_some_and(|end| end <= event.at);
+        !is_next && ended_at.is_none_or(|end| event.at <= end)
+    };
+
+    let instances = events.iter().filter(|event| event.outbox == Outbox::Lease).filter(of_attempt);
+    let last = instances.filter_map(|event| event.worker_instance_id.as_ref()).next_back();
+    attempt.worker_instance_id.as_ref().or(last)
 }
 
 fn print_facts(output: Output, times: Times, known: &Known) -> Result<(), Failure> {
@@ -100,8 +123,8 @@ fn print_facts(output: Output, times: Times, known: &Known) -> Result<(), Failur
     }
     if let Some(failure) = &snapshot.last_failure {
         fact("failure", failure_in_words(failure));
-        if let Some(attempt) = known.failed_attempt() {
-            fact("failed in", format!("attempt {} on {}", attempt.attempt_index, holder(attempt)));
+        if let Some((attempt, instance)) = known.failed_attempt() {
+            fact("failed in", place_of_failure(attempt, instance));
         }
     }
     if let Some(cancelled) = &snapshot.cancellation {
@@ -124,6 +147,19 @@ fn print_facts(output: Output, times: Times, known: &Known) -> Result<(), Failur
         fact(&format!("tag {name}"), value.clone());
     }
     Ok(output.table(&table)?)
+}
+
+/// The attempt that failed, and the worker and the instance that ran it.
+fn place_of_failure(attempt: &AttemptRecord, instance: Option<&WorkerInstanceId>) -> String {
+    let index = attempt.attempt_index;
+    match (&attempt.worker_id, instance) {
+        (Some(worker), Some(instance)) => {
+            format!("attempt {index} on worker {worker}, instance {instance}")
+        }
+        (Some(worker), None) => format!("attempt {index} on worker {worker}"),
+        (None, Some(instance)) => format!("attempt {index} on instance {instance}"),
+        (None, None) => format!("attempt {index}"),
+    }
 }
 
 /// The message of a failure, with its class.
@@ -223,4 +259,57 @@ fn event_in_words(event: &TimelineEvent) -> String {
         what.push_str(&format!(", worker {worker}"));
     }
     what
+}
+
+#[cfg(test)]
+mod tests {
+    use ff_core::types::{AttemptIndex, LeaseEpoch, WorkerId};
+
+    use super::*;
+
+    fn lease(at: i64, event: &str, instance: Option<&str>) -> TimelineEvent {
+        let mut lease = TimelineEvent::new(TimestampMs(at), Outbox::Lease, event.to_owned(), at);
+        lease.worker_instance_id = instance.map(WorkerInstanceId::new);
+        lease
+    }
+
+    fn attempt(ended_at: Option<i64>) -> AttemptRecord {
+        let worker = Some(WorkerId::new("w"));
+        let (index, epoch, end) = (AttemptIndex(2), LeaseEpoch(1), ended_at.map(TimestampMs));
+        AttemptRecord::new(index, worker, None, epoch, None, None, end, None)
+    }
+
+    /// Also where the next attempt begins at the time at which this one ends.
+    #[test]
+    fn the_instance_of_a_failed_attempt_is_that_of_its_last_lease() {
+        let events = [
+            lease(1, ACQUIRED, Some("lost")),
+            lease(5, "expired", Some("lost")),
+            lease(6, ACQUIRED, Some("failing")),
+            lease(9, "revoked", None),
+            lease(9, ACQUIRED, Some("next")),
+        ];
+        for (ended_at, expected) in [
+            (Some(5), Some("lost")),
+            (Some(9), Some("failing")),
+            (None, Some("next")),
+            (Some(0), None),
+        ] {
+            let attempt = attempt(ended_at);
+            let found = last_instance(&attempt, &events);
+            assert_eq!(found.map(WorkerInstanceId::as_str), expected, "{ended_at:?}");
+        }
+    }
+
+    #[test]
+    fn the_place_of_a_failure_names_what_is_known() {
+        let instance = WorkerInstanceId::new("w-1");
+        let mut attempt = attempt(None);
+        let text = place_of_failure(&attempt, Some(&instance));
+        assert_eq!(text, "attempt 2 on worker w, instance w-1");
+        assert_eq!(place_of_failure(&attempt, None), "attempt 2 on worker w");
+        attempt.worker_id = None;
+        assert_eq!(place_of_failure(&attempt, Some(&instance)), "attempt 2 on instance w-1");
+        assert_eq!(place_of_failure(&attempt, None), "attempt 2");
+    }
 }

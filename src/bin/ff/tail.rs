@@ -67,7 +67,13 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         id,
     };
 
-    let current = tail.observe().await?.current_attempt;
+    let Observed { is_over, current_attempt: current } = tail.observe().await?;
+    // An attempt to come is waited for, if it may come.
+    let waits = !arguments.no_follow && !is_over;
+    if let Some(attempt) = arguments.attempt.filter(|attempt| current.0 < *attempt && !waits) {
+        let none = format!("{} has no attempt {attempt}; its last one is {current}", tail.id);
+        return Err(Failure::new(none));
+    }
     tail.attempt = arguments.attempt.map_or(current, AttemptIndex);
     tail.print_all(arguments.attempt.is_none(), !arguments.no_follow).await
 }

@@ -38,7 +38,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "WAITPOINT", requires = "id", value_parser = waitpoint_name)]
     waitpoint: Option<WaitpointName>,
     /// The most suspended executions to list waitpoints of.
-    #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "id")]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "id")]
     limit: u32,
     /// Only those of executions after this one, in the order of the list.
     #[arg(long, value_name = "ID", conflicts_with = "id", value_parser = any_execution)]

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use ff_core::EngineError;
 use ff_core::backend::CapabilitySet;
 use ff_core::contracts::RetentionRule;
@@ -18,7 +19,7 @@ use uuid::Uuid;
 use super::Global;
 use super::command::{CommandRunner, Process, Streaming, find_program, outcomes};
 use super::failure::Failure;
-use super::filter::span;
+use super::filter::{capability, span};
 use super::group::{EndingGroups, Grouping, Leftover};
 use super::ids::{DEFAULT_LANE, lane};
 use super::interrupt::Interrupts;
@@ -56,14 +57,14 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..))]
     lease_ttl_ms: u32,
     /// A capability of this worker; may be given many times.
-    #[arg(long = "capability", value_name = "C")]
+    #[arg(long = "capability", value_name = "C", value_parser = capability)]
     capabilities: Vec<String>,
     /// The time for which this worker counts as alive after a sign of life; it gives three in that
     /// time. Once it is silent for longer, its work runs elsewhere.
     #[arg(long, value_name = "MS", default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(1..))]
     liveness_ttl_ms: u32,
     /// The name of this worker.
-    #[arg(long, value_name = "NAME", default_value = "ff-work")]
+    #[arg(long, value_name = "NAME", default_value = "ff-work", value_parser = NonEmptyStringValueParser::new())]
     name: String,
     /// The time for running commands to end after Ctrl-C, SIGTERM or SIGHUP; a second one ends them
     /// at once.

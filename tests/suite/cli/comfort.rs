@@ -113,6 +113,7 @@ async fn show_says_why_it_failed_and_what_happens_next() {
     let failure = &retried["execution"]["failure"];
     assert_eq!(failure["message"], "no mail");
     assert_eq!((&failure["class"], &failure["worker_id"]), (&json!("transient"), &json!("w")));
+    assert_eq!(failure["worker_instance_id"], "w-1", "the process to look for");
     assert_eq!(retried["next"]["is_final"], false);
     let at = retried["next"]["next_attempt_at_ms"].as_i64().unwrap();
     assert!(retried["execution"]["created_at_ms"].as_i64().unwrap() + 3_600_000 <= at);
@@ -122,7 +123,7 @@ async fn show_says_why_it_failed_and_what_happens_next() {
         line.trim().to_owned()
     };
     assert_eq!(fact(&shown, "failure "), "no mail (transient)");
-    assert_eq!(fact(&shown, "failed in "), "attempt 0 on w");
+    assert_eq!(fact(&shown, "failed in "), "attempt 0 on worker w, instance w-1");
     assert!(fact(&shown, "next ").starts_with("the next attempt, 2"), "{shown}");
     assert!(fact(&shown, "next ").ends_with("(waiting_for_retry_backoff)"), "{shown}");
 

@@ -50,7 +50,7 @@ fn a_budget_is_defined_reported_to_and_reset() {
     assert_eq!(shown["last_breach_dimension"], "cost");
     let text = place.out(&["budget", "show", BUDGET]);
     assert!(text.contains("scope    tenant a\nbreaches 1 hard, 1 soft\n"), "{text}");
-    assert!(text.contains("DIMENSION  USED  RESERVED  HARD  RAISED BY  SOFT"), "{text}");
+    assert!(text.contains("dimension  used  reserved  hard  raised by  soft"), "{text}");
     assert!(text.contains("cost       6     0         10    -          5"), "{text}");
     assert!(text.contains("tokens     0     0         -     -          7"), "{text}");
 

@@ -113,3 +113,12 @@ mod tests {
         }
     }
 }
+
+/// A number of partitions in words.
+pub(super) fn in_words(partitions: Option<u16>) -> String {
+    match partitions {
+        None => "no partitions".to_owned(),
+        Some(1) => "1 partition".to_owned(),
+        Some(number) => format!("{number} partitions"),
+    }
+}

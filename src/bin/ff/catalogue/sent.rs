@@ -38,7 +38,7 @@ struct StatementView {
     /// The parameter of each placeholder.
     binds: Vec<BindView>,
     /// The type of each result column.
-    yields: Vec<String>,
+    yields: Vec<&'static str>,
 }
 
 /// The purpose of a statement.
@@ -66,7 +66,7 @@ struct BindView {
     source: SourceView,
     /// The logical type of the value.
     #[serde(rename = "type")]
-    ty: String,
+    ty: &'static str,
     /// The type that the database knows it by.
     sql_type: String,
 }
@@ -97,7 +97,7 @@ impl Sent {
                 let statements = vec![StatementView {
                     purpose: Purpose::Query,
                     binds: binds.collect(),
-                    yields: statement.yields.iter().map(logical).collect(),
+                    yields: names(&statement.yields),
                 }];
                 Ok(Self::one(TextView { sql: statement.sql, statements }))
             }
@@ -151,7 +151,7 @@ impl TextView {
         let statements = vec![StatementView {
             purpose: Purpose::Plan,
             binds: binds.collect::<Result<_, _>>()?,
-            yields: fused.yields.iter().map(logical).collect(),
+            yields: names(&fused.yields),
         }];
         Ok(Self { sql: fused.sql, statements })
     }
@@ -161,7 +161,7 @@ impl TextView {
         let view = StatementView {
             purpose: Purpose::of(step),
             binds: statement.binds.iter().map(|bind| BindView::new(dialect, bind)).collect(),
-            yields: statement.yields.iter().map(logical).collect(),
+            yields: names(&statement.yields),
         };
         Self { sql: statement.sql.clone(), statements: vec![view] }
     }
@@ -213,7 +213,7 @@ impl BindView {
             },
         };
         let sql_type = dialect.type_name(bind.ty).to_owned();
-        Self { source, ty: logical(&bind.ty), sql_type }
+        Self { source, ty: bind.ty.name(), sql_type }
     }
 
     fn of_param(dialect: &dyn Dialect, param: Param) -> Result<Self, RenderError> {
@@ -226,10 +226,11 @@ impl BindView {
                 (SourceView::ValueOfEachPlan { number }, dialect.array_type(param.ty)?.array)
             }
         };
-        Ok(Self { source, ty: logical(&param.ty), sql_type: sql_type.to_owned() })
+        Ok(Self { source, ty: param.ty.name(), sql_type: sql_type.to_owned() })
     }
 }
 
-fn logical(ty: &ColumnType) -> String {
-    format!("{ty:?}")
+/// The words for types, as in the catalogue that `ff sql --all` prints.
+fn names(types: &[ColumnType]) -> Vec<&'static str> {
+    types.iter().map(|ty| ty.name()).collect()
 }

@@ -11,6 +11,9 @@ use serde_json::{Value as Json, json};
 
 use super::kind::Kind;
 
+/// The word for an event of a later version.
+const UNKNOWN: &str = "unknown";
+
 /// An event: what all kinds have in common, and the other fields by name.
 #[derive(Clone, Debug)]
 pub(crate) struct Event {
@@ -32,7 +35,7 @@ impl From<CompletionEvent> for Event {
             CompletionOutcome::Failure => "failed".to_owned(),
             CompletionOutcome::Cancelled => "cancelled".to_owned(),
             CompletionOutcome::Other(word) => word,
-            other => format!("{other:?}"),
+            _ => UNKNOWN.to_owned(),
         };
 
         Self {
@@ -67,7 +70,7 @@ impl From<LeaseHistoryEvent> for Event {
             LeaseHistoryEvent::Revoked { lease_id, revoked_by, .. } => {
                 ("revoked", lease_id, &None, Some(revoked_by.as_str()))
             }
-            _ => ("unknown", &None, &None, None),
+            _ => (UNKNOWN, &None, &None, None),
         };
 
         let details = [
@@ -94,7 +97,7 @@ impl From<SignalDeliveryEvent> for Event {
             SignalDeliveryEffect::Buffered => "buffered".to_owned(),
             SignalDeliveryEffect::Deduped => "deduped".to_owned(),
             SignalDeliveryEffect::Other(word) => word,
-            other => format!("{other:?}"),
+            _ => UNKNOWN.to_owned(),
         };
 
         let details = [

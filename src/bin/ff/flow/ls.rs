@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     of_executions: OfExecutions,
     /// The most flows to list.
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// Only those after this place, as the previous page printed it.
     #[arg(long, value_name = "CURSOR", value_parser = cursor)]

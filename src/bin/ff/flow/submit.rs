@@ -65,7 +65,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         let help = if error.can_go_on {
             format!("submit it again with --flow-id {flow_id} to go on")
         } else {
-            "submit this graph under another --flow-id, or the graph that is there".to_owned()
+            "mend the graph, or submit it under another --flow-id; nothing was changed".to_owned()
         };
         let what = format!("submitting flow {flow_id}: {}", error.doing);
         Failure::engine(&what, &error.source).with_help(help)

@@ -65,6 +65,11 @@ pub(super) struct Definition {
 }
 
 impl Expression {
+    /// True if no expression is given.
+    pub(super) const fn is_absent(&self) -> bool {
+        self.cron.is_none()
+    }
+
     /// A schedule of this expression that submits nothing of interest.
     pub(super) fn spec(&self) -> ScheduleSpec {
         let work = ScheduledWork::new(DEFAULT_LANE.into(), "preview");

@@ -118,12 +118,13 @@ struct LastFailureView<'a> {
 }
 
 impl<'a> LastFailureView<'a> {
-    fn new(failure: &'a FailureSummary, attempt: Option<&'a AttemptRecord>) -> Self {
+    fn new(failure: &'a FailureSummary, known: &'a Known) -> Self {
+        let (attempt, worker_instance_id) = known.failed_attempt().unzip();
         Self {
             failure: failure.into(),
             attempt_index: attempt.map(|attempt| attempt.attempt_index),
             worker_id: attempt.and_then(|attempt| attempt.worker_id.as_ref()),
-            worker_instance_id: attempt.and_then(|attempt| attempt.worker_instance_id.as_ref()),
+            worker_instance_id: worker_instance_id.flatten(),
         }
     }
 }
@@ -207,7 +208,7 @@ impl<'a> From<&'a Known> for ExecutionView<'a> {
             failure: snapshot
                 .last_failure
                 .as_ref()
-                .map(|failure| LastFailureView::new(failure, known.failed_attempt())),
+                .map(|failure| LastFailureView::new(failure, known)),
             cancellation: snapshot.cancellation.as_ref().map(CancellationView::from),
             tags: &snapshot.tags,
         };
