@@ -100,6 +100,15 @@ async fn read_ledger(
     Ok(recorded.collect())
 }
 
+/// A number of partitions in words.
+pub(super) fn in_words(partitions: Option<u16>) -> String {
+    match partitions {
+        None => "no partitions".to_owned(),
+        Some(1) => "1 partition".to_owned(),
+        Some(number) => format!("{number} partitions"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,14 +120,5 @@ mod tests {
         for accepted in [Some(150_000), Some(170_002), None] {
             check_version(accepted).unwrap();
         }
-    }
-}
-
-/// A number of partitions in words.
-pub(super) fn in_words(partitions: Option<u16>) -> String {
-    match partitions {
-        None => "no partitions".to_owned(),
-        Some(1) => "1 partition".to_owned(),
-        Some(number) => format!("{number} partitions"),
     }
 }
