@@ -116,8 +116,8 @@ pub use ff_core::backend::{
     CapabilitySet, ClaimPolicy, FailOutcome, FailureClass, FailureReason, Handle, LeaseRenewal,
 };
 pub use ff_core::contracts::{
-    CancelExecutionArgs, CreateExecutionArgs, CreateExecutionResult, ExecutionContext,
-    ExecutionInfo, ExecutionQuery, ExecutionSnapshot, ExecutionTimeline,
+    CancelExecutionArgs, ClaimScope, CreateExecutionArgs, CreateExecutionResult, ExecutionContext,
+    ExecutionInfo, ExecutionQuery, ExecutionSnapshot, ExecutionTimeline, PartitionSet,
 };
 pub use ff_core::engine_backend::{EngineBackend, ReconcileCounts, Scan};
 pub use ff_core::partition::PartitionConfig;
@@ -138,5 +138,5 @@ pub use scanner::{ScannerConfig, ScannerLiveness, ScannerReport, ScannerSupervis
 pub use service::{Service, ServiceBuilder};
 pub use within::{InTransaction, Within};
 pub use worker::{
-    Ending, Run, Runner, Stop, Until, Worker, WorkerConfig, WorkerError, WorkerReport,
+    ClaimScopes, Ending, Run, Runner, Stop, Until, Worker, WorkerConfig, WorkerError, WorkerReport,
 };

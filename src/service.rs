@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::handler::{Answer, Context, Failure, Handlers};
 use crate::signing::ensure_key;
-use crate::worker::Runner;
+use crate::worker::{ClaimScopes, Runner};
 use crate::{
     Job, OnChangedSteps, ScannerConfig, ScannerSupervisor, Stop, Until, Worker, WorkerConfig,
     WorkerError, WorkerReport,
@@ -66,6 +66,7 @@ struct Settings {
     name: String,
     instance: String,
     capabilities: CapabilitySet,
+    scopes: ClaimScopes,
     concurrency: u32,
     lease: Duration,
     grace: Duration,
@@ -92,6 +93,7 @@ impl Service {
             name: "service".into(),
             instance: format!("service-{}", Uuid::new_v4().simple()),
             capabilities: CapabilitySet::default(),
+            scopes: ClaimScopes::default(),
             concurrency: 16,
             lease: Duration::from_secs(30),
             grace: Duration::from_secs(10),
@@ -191,6 +193,7 @@ impl Settings {
         let config = WorkerConfig::new(lane.clone(), worker, instance);
         WorkerConfig {
             capabilities: self.capabilities.clone(),
+            scopes: self.scopes.clone(),
             concurrency: self.concurrency,
             lease_ttl_ms: u32::try_from(self.lease.as_millis()).unwrap_or(u32::MAX),
             grace: self.grace,
@@ -247,6 +250,12 @@ impl<S: Send + Sync + 'static> ServiceBuilder<S> {
     /// Offers these capabilities. Jobs that need others are left to other services.
     pub fn capabilities(mut self, capabilities: CapabilitySet) -> Self {
         self.settings.capabilities = capabilities;
+        self
+    }
+
+    /// Claims from these partitions only. Other services need to claim from the others.
+    pub fn partitions(mut self, scopes: ClaimScopes) -> Self {
+        self.settings.scopes = scopes;
         self
     }
 

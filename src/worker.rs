@@ -13,6 +13,7 @@ mod report;
 mod reporting;
 mod run;
 mod running;
+mod scopes;
 mod task;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use ff_core::EngineError;
 use ff_core::backend::{CapabilitySet, ClaimPolicy};
+use ff_core::contracts::ClaimScope;
 use ff_core::engine::Topic;
 use ff_core::engine_backend::EngineBackend;
 use ff_core::engine_error::ContentionKind;
@@ -31,6 +33,7 @@ use tokio::time::Instant;
 
 pub use report::{WorkerError, WorkerReport};
 pub use run::{Ending, Run, Runner};
+pub use scopes::ClaimScopes;
 
 use emptiness::{Emptiness, EmptinessCheck};
 use pace::Pace;
@@ -45,6 +48,9 @@ pub struct WorkerConfig {
     pub lane: LaneId,
     /// The capabilities of this worker; an execution that needs others is left to other workers.
     pub capabilities: CapabilitySet,
+    /// The partitions to claim from. With several scopes, each claim is of the next one, and the
+    /// order of the lane holds within each.
+    pub scopes: ClaimScopes,
     /// The most executions that run at once; at least one.
     pub concurrency: u32,
     /// The lease's duration without renewal, in milliseconds. It is renewed at a third of that, or
@@ -71,13 +77,15 @@ pub struct WorkerConfig {
 }
 
 impl WorkerConfig {
-    /// The defaults: one execution at a time, leases of 30 s, no capabilities, a grace of 10 s, a
-    /// poll every 250 ms, a time to live of 15 s, and no end until it is stopped.
+    /// The defaults: one execution at a time, from all partitions, leases of 30 s, no capabilities,
+    /// a grace of 10 s, a poll every 250 ms, a time to live of 15 s, and no end until it is
+    /// stopped.
     #[must_use]
     pub fn new(lane: LaneId, worker_id: WorkerId, worker_instance_id: WorkerInstanceId) -> Self {
         Self {
             lane,
             capabilities: CapabilitySet::default(),
+            scopes: ClaimScopes::default(),
             concurrency: 1,
             lease_ttl_ms: 30_000,
             worker_id,
@@ -91,9 +99,9 @@ impl WorkerConfig {
         }
     }
 
-    fn claim_policy(&self) -> ClaimPolicy {
+    fn claim_policy(&self, scope: ClaimScope) -> ClaimPolicy {
         let (worker, instance) = (self.worker_id.clone(), self.worker_instance_id.clone());
-        ClaimPolicy::new(worker, instance, self.lease_ttl_ms, None)
+        ClaimPolicy::new(worker, instance, self.lease_ttl_ms, None).in_scope(scope)
     }
 }
 
@@ -222,13 +230,35 @@ impl Worker {
         Ok(())
     }
 
-    /// Claims and starts up to `free` executions. Returns how many.
+    /// Claims and starts up to `free` executions: from each scope in turn, until they are enough.
+    /// Returns how many.
     async fn claim(&mut self, free: usize) -> Result<usize, EngineError> {
+        let mut claimed = 0;
+        for _ in 0..self.config.scopes.count() {
+            let scope = self.config.scopes.next();
+            claimed += self.claim_from(scope, free - claimed).await?;
+            if free <= claimed {
+                break;
+            }
+        }
+
+        if claimed == 0 {
+            self.pace.note_no_work();
+        } else {
+            self.pace.note_work();
+            self.emptiness = EmptinessCheck::default();
+        }
+
+        Ok(claimed)
+    }
+
+    /// Claims and starts up to `free` executions of a scope. Returns how many.
+    async fn claim_from(&mut self, scope: ClaimScope, free: usize) -> Result<usize, EngineError> {
         let (lane, capabilities) = (&self.config.lane, &self.config.capabilities);
         let limit = u32::try_from(free).unwrap_or(u32::MAX).min(ff_core::contracts::CLAIM_MAX);
         let requested_at = Instant::now();
-        let handles =
-            self.backend.claim_many(lane, capabilities, self.config.claim_policy(), limit).await?;
+        let policy = self.config.claim_policy(scope);
+        let handles = self.backend.claim_many(lane, capabilities, policy, limit).await?;
         let answered_at = Instant::now();
 
         let claimed = handles.len();
@@ -247,14 +277,7 @@ impl Worker {
             self.tasks.spawn(task.run());
         }
 
-        if claimed == 0 {
-            self.pace.note_no_work();
-        } else {
-            self.report.claimed += u64::try_from(claimed).unwrap_or(u64::MAX);
-            self.pace.note_work();
-            self.emptiness = EmptinessCheck::default();
-        }
-
+        self.report.claimed += u64::try_from(claimed).unwrap_or(u64::MAX);
         Ok(claimed)
     }
 

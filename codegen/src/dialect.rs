@@ -39,7 +39,8 @@ pub enum CommitStrategy {
 pub enum RowLock {
     /// Wait for the transaction that holds the row.
     Wait,
-    /// Skip rows that another transaction holds.
+    /// Skip rows that another transaction holds. Where plans take turns, or one of two that change
+    /// a row is aborted, the rows need no lock.
     SkipLocked,
 }
 

@@ -59,9 +59,12 @@ impl<'a> ByList<'a> {
             is_indexed(table, column).then_some((column, by))
         })?;
         let same = parts.iter().filter(|part| {
-            // What comes behind the list in the index does not lead to the next list.
-            let equal = |path: &Path| path.keys.is_empty() && leads(table, path.column, column);
+            // What comes behind the list in the index does not lead to the next list. But a
+            // partition says which part of the table to look at.
+            let leads = |one: ColumnRef| leads(table, one, column) || is_partition(table, one);
+            let equal = |path: &Path| path.keys.is_empty() && leads(path.column);
             matches!(part, Predicate::OneOf(..) | Predicate::NotNull(_))
+                || matches!(part, Predicate::Among(one, _) if is_partition(table, *one))
                 || matches!(part, Predicate::Compare(path, Compare::Equal, _) if equal(path))
         });
         let passes_tokens = parts.iter().any(|part| {
@@ -232,6 +235,11 @@ fn leads(table: TableRef, column: ColumnRef, list: ColumnRef) -> bool {
         let mut before = index.columns.iter().take_while(|(indexed, _)| *indexed != list);
         before.clone().count() < index.columns.len() && before.any(|(one, _)| *one == column)
     })
+}
+
+/// True for the column that a partitioned database splits the table by.
+fn is_partition(table: TableRef, column: ColumnRef) -> bool {
+    table.partitioned && table.key.first() == Some(&column)
 }
 
 fn is_indexed(table: TableRef, column: ColumnRef) -> bool {

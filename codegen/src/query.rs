@@ -1,7 +1,10 @@
 //! Reads, each as one statement.
 
+use ff_core::plan::key::{Key, bound};
 use ff_core::plan::value::ColumnType;
-use ff_core::plan::{List, Lookup, Name, Path, Predicate, Query as Read, QueryShape, Sums};
+use ff_core::plan::{
+    Expr as Scalar, List, Lookup, Name, Path, Predicate, Query as Read, QueryShape, Sums,
+};
 use ff_core::schema::{ColumnRef, TableRef};
 use sea_query::{
     Alias, Asterisk, Condition, Expr, ExprTrait, Func, JoinType, Order, Query, SelectStatement,
@@ -79,7 +82,7 @@ fn lookup(dialect: &dyn Dialect, rows: &[Lookup]) -> (Tree, Vec<ColumnType>) {
         let alias = Alias::new(row.to_string());
         let mut operands = Direct { dialect };
         let mut scalars = Scalars { dialect, operands: &mut operands, subject: Some(row) };
-        let same = scalars.has_key(key);
+        let same = scalars.has_key(&with_known_partition(rows, key));
 
         let depends = key.iter().any(|(_, expr)| rows.iter().any(|row| expr.reads_row(&row.row)));
         if depends {
@@ -95,6 +98,22 @@ fn lookup(dialect: &dyn Dialect, rows: &[Lookup]) -> (Tree, Vec<ColumnType>) {
     }
 
     (Tree::Select(select), yields)
+}
+
+/// The key, with the bound partition in place of one that another row holds. The server then knows
+/// before it reads a row which partition to look at. The rest of the key still holds columns of the
+/// other row, so that none follows an absent row.
+fn with_known_partition(rows: &[Lookup], key: &Key) -> Vec<(ColumnRef, Scalar)> {
+    let mut key = key.to_vec();
+    if let Some(((_, partition), rest)) = key.split_first_mut()
+        && let Scalar::Held(row, path) = &*partition
+        && rest.iter().any(|(_, value)| value.reads_row(row))
+    {
+        let asked = |row: &Name| rows.iter().find(|asked| asked.row == *row);
+        let key_of = |row: &Name| asked(row).map(|asked| asked.key.as_slice());
+        *partition = bound(&key_of, row, path).unwrap_or(partition).clone();
+    }
+    key
 }
 
 /// Joins a row by a key that another row holds.
@@ -117,7 +136,7 @@ fn follow(
 }
 
 fn list(dialect: &dyn Dialect, read: &List) -> Result<(Tree, Vec<ColumnType>), RenderError> {
-    let ff_core::plan::Expr::Slot(_, slot) = &read.limit else {
+    let Scalar::Slot(_, slot) = &read.limit else {
         return Err(RenderError::Audit {
             plan: read.name.to_string(),
             rule: "the limit is a bound value".into(),
@@ -221,7 +240,7 @@ fn best(
 fn of_each(read: &List, by_list: Option<&ByList<'_>>) -> Result<Option<usize>, RenderError> {
     let Some(of_each) = &read.of_each else { return Ok(None) };
     let found_by = |by_list: &ByList<'_>| by_list.is_over(of_each.list);
-    if let ff_core::plan::Expr::Slot(_, slot) = &of_each.limit
+    if let Scalar::Slot(_, slot) = &of_each.limit
         && by_list.is_some_and(found_by)
     {
         return Ok(Some(slot + 1));

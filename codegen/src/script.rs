@@ -5,6 +5,7 @@
 
 mod pick;
 
+use ff_core::plan::key::bound;
 use ff_core::plan::value::ColumnType;
 use ff_core::plan::{Expr as Scalar, Guard, Mutation, Name, OnConflict, Path, Plan, Return, Shape};
 use ff_core::schema::{ColumnRef, Default as Absent, TableRef};
@@ -97,24 +98,10 @@ impl Operands for Binds<'_> {
 /// The slot that the key column of a guarded row equals, if the plan binds one. A later step can
 /// then bind the slot without waiting for the guard.
 fn key_slot(plan: &Plan, row: &Name, path: &Path) -> Option<usize> {
-    let guard = plan.guards.iter().find(|guard| guard.row == *row && path.keys.is_empty())?;
-    match guard.key.iter().find(|(column, _)| *column == path.column)? {
-        (_, Scalar::Slot(_, slot)) => Some(*slot),
-        (_, Scalar::Held(other, path)) => key_slot(plan, other, path),
-        (
-            _,
-            Scalar::Value(..)
-            | Scalar::Const(_)
-            | Scalar::Null(_)
-            | Scalar::Plus(..)
-            | Scalar::Greatest(..)
-            | Scalar::PickedCount
-            | Scalar::PickedSum(_)
-            | Scalar::Item(..)
-            | Scalar::Joined(_)
-            | Scalar::Object(_),
-        ) => None,
-    }
+    let guard = |row: &Name| plan.guards.iter().find(|guard| guard.row == *row);
+    let key_of = |row: &Name| guard(row).map(|guard| guard.key.as_slice());
+    let Scalar::Slot(_, slot) = bound(&key_of, row, path)? else { return None };
+    Some(*slot)
 }
 
 fn prevents(dialect: &dyn Dialect, plan: &Plan) -> ScriptStep {

@@ -26,6 +26,7 @@ mod reserve;
 mod retention;
 mod scenes;
 mod schedules;
+mod scopes;
 mod stage;
 mod stats;
 mod steps;
@@ -104,6 +105,7 @@ const SCENES: &[fn(&mut Scene)] = &[
     Scene::reconciles,
     Scene::schedules,
     Scene::stats,
+    Scene::scopes,
 ];
 
 /// Waitpoints change the shape of what ends an execution, so these scenes are played again with

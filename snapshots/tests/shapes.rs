@@ -11,6 +11,9 @@ use ff_codegen::{
 };
 use sqlformat::{FormatOptions, QueryParams};
 
+#[path = "shapes/routes.rs"]
+mod routes;
+
 /// The one that writes nearly the statements of another.
 const VARIANT: &dyn Dialect = &PostgresOcc;
 
@@ -35,7 +38,8 @@ fn statements(dialect: &dyn Dialect, call: &Call) -> Result<Vec<String>, RenderE
 
 /// Every call of the engine and of a client, with its name.
 fn calls() -> Vec<(String, Call)> {
-    let samples = samples().into_iter().map(|sample| (sample.operation.to_owned(), sample.call));
+    let named = |sample: Sample| (format!("{}: {}", sample.operation, sample.case), sample.call);
+    let samples = samples().into_iter().map(named);
     let of_clients = client_calls().expect("every argument is found").into_iter();
     let of_clients = of_clients.flat_map(|client| {
         let reasons = client.reasons.into_iter().map(|reason| reason.call);
@@ -235,13 +239,17 @@ async fn every_statement_prepares_on_mariadb() {
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
+fn postgres_url() -> String {
+    std::env::var("FF_PG_TEST_URL")
+        .expect("FF_PG_TEST_URL names a Postgres to test on; scripts/test starts one")
+}
+
 #[tokio::test]
 async fn every_statement_prepares_on_postgres() {
     use ff_backend_postgres::migrate::{MigrateOptions, SchemaName, migrate};
     use sqlx::Executor;
     use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-    let url = std::env::var("FF_PG_TEST_URL")
-        .expect("FF_PG_TEST_URL names a Postgres to test on; scripts/test starts one");
+    let url = postgres_url();
     let schema = format!("ff_shapes_{}", uuid::Uuid::new_v4().simple());
     let connect: PgConnectOptions = url.parse().expect("FF_PG_TEST_URL is a URL");
     let pool = PgPoolOptions::new()

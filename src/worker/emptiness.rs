@@ -24,7 +24,8 @@ pub(super) enum Emptiness {
     GoOn,
     /// There is none.
     Empty,
-    /// Only executions wait that need capabilities which this worker lacks.
+    /// Only executions wait that need capabilities which this worker lacks, or are of partitions
+    /// that it does not claim from.
     LeftWaiting,
     /// Executions wait, and stayed locked or reserved.
     LeftLocked,
@@ -36,7 +37,7 @@ pub(super) enum Emptiness {
 enum Found {
     Work,
     Nothing,
-    /// Something waits that this worker lacks capabilities for.
+    /// Something waits that is not for this worker.
     ForOthers,
     /// Something waits that a claim should get, and did not.
     Locked,
@@ -110,7 +111,9 @@ async fn find_work(
     if let Some(lane) = closed(backend, config).await? {
         return Ok(Found::Closed(lane));
     }
-    let ours = backend.has_claimable(&config.lane, &config.capabilities).await?;
+    // What waits on other partitions is for others. Nothing tells it from what is locked.
+    let ours = config.scopes.is_everywhere()
+        && backend.has_claimable(&config.lane, &config.capabilities).await?;
     Ok(if ours { Found::Locked } else { Found::ForOthers })
 }
 

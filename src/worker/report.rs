@@ -24,7 +24,8 @@ pub struct WorkerReport {
     pub handed_back: u64,
     /// Executions lost: the lease was lost, or the database was unreachable until it had lapsed.
     pub lost: u64,
-    /// True if executions were left waiting that need capabilities which this worker lacks.
+    /// True if executions were left waiting that need capabilities which this worker lacks, or are
+    /// of partitions that it does not claim from.
     pub left_waiting: bool,
     /// True if executions were left waiting that this worker could run, but that other sessions
     /// held locked or reserved all the time.

@@ -25,8 +25,16 @@ fn engine() -> Arc<dyn EngineBackend> {
 }
 
 async fn submit(engine: &Arc<dyn EngineBackend>, needs: Option<&str>) -> ExecutionId {
+    let id = ExecutionId::solo(&LaneId::new("default"), &PartitionConfig::default());
+    submit_as(engine, id, needs).await
+}
+
+async fn submit_as(
+    engine: &Arc<dyn EngineBackend>,
+    id: ExecutionId,
+    needs: Option<&str>,
+) -> ExecutionId {
     let lane = LaneId::new("default");
-    let id = ExecutionId::solo(&lane, &PartitionConfig::default());
     let required_capabilities = needs.into_iter().map(str::to_owned).collect();
     let routing = RoutingRequirements { required_capabilities, ..Default::default() };
 
@@ -106,6 +114,28 @@ async fn work_for_other_capabilities_is_left_and_reported() {
 
     assert_eq!((report.claimed, report.left_waiting), (0, true));
     assert_eq!(state(&engine, &id).await, PublicState::Waiting);
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_go_round_the_partitions_and_work_on_others_is_left_and_reported() {
+    let engine = engine();
+    for partition in [3, 3, 3, 3, 5, 9] {
+        let id = ExecutionId::from_parts(partition, uuid::Uuid::new_v4());
+        submit_as(&engine, id, None).await;
+    }
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&order);
+    let runner = move |job: Arc<Run>| {
+        seen.lock().unwrap().push(job.execution_id.partition());
+        async { Ending::Completed(None) }
+    };
+
+    let mut config = config();
+    config.scopes = ClaimScopes::one_by_one(&"3-5".parse().unwrap());
+    let worker = Worker::new(Arc::clone(&engine), Arc::new(runner), config);
+    let report = worker.run(watch::channel(Stop::Not).1).await.unwrap();
+    assert_eq!((report.claimed, report.left_waiting, report.left_locked), (5, true, false));
+    assert_eq!(*order.lock().unwrap(), [3, 5, 3, 3, 3]);
 }
 
 #[tokio::test(start_paused = true)]

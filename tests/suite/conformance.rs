@@ -46,6 +46,7 @@ mod routing;
 mod scan;
 mod scan_filter;
 mod schedules;
+mod scopes;
 pub(crate) mod signal;
 mod since;
 mod stats;

@@ -193,9 +193,8 @@ impl Dialect for MariaDb {
         let listed_text = Expr::col(("listed", "value"));
         let listed_value = match ty {
             ColumnType::Uuid => unhyphenated(listed_text),
-            ColumnType::BigInt => listed_text.cast_as("SIGNED"),
-            ColumnType::SmallInt
-            | ColumnType::Int
+            ColumnType::SmallInt | ColumnType::BigInt => listed_text.cast_as("SIGNED"),
+            ColumnType::Int
             | ColumnType::Bool
             | ColumnType::Float
             | ColumnType::Text

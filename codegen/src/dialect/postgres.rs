@@ -214,8 +214,8 @@ impl Dialect for Postgres {
         let list = match ty {
             ColumnType::Uuid => list.cast_as("uuid[]"),
             ColumnType::BigInt => list.cast_as("bigint[]"),
-            ColumnType::SmallInt
-            | ColumnType::Int
+            ColumnType::SmallInt => list.cast_as("smallint[]"),
+            ColumnType::Int
             | ColumnType::Bool
             | ColumnType::Float
             | ColumnType::Text

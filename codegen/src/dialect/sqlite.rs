@@ -169,9 +169,8 @@ impl Dialect for Sqlite {
         let value_of_list = Expr::col("value");
         listed.expr(match ty {
             ColumnType::Uuid => unhyphenated(value_of_list),
-            ColumnType::BigInt => value_of_list.cast_as("INTEGER"),
-            ColumnType::SmallInt
-            | ColumnType::Int
+            ColumnType::SmallInt | ColumnType::BigInt => value_of_list.cast_as("INTEGER"),
+            ColumnType::Int
             | ColumnType::Bool
             | ColumnType::Float
             | ColumnType::Text

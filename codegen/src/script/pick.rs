@@ -45,7 +45,7 @@ pub(super) fn pick(
             let mut scalars = Scalars { dialect, operands: &mut operands, subject: None };
             named.cond_where(scalars.has_key(key));
             named.cond_where(unprevented(dialect, &mut operands, plan));
-            dialect.lock_rows(&mut named, RowLock::Wait)?;
+            dialect.lock_rows(&mut named, RowLock::SkipLocked)?;
             named
         }
         Pairing::UpTo { limit, rest: None } => {

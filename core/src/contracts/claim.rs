@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::ClaimScope;
 use crate::model::handle::{Handle, stub_handle_fresh, stub_handle_resumed};
 use crate::model::ids::{
     AttemptId, AttemptIndex, ExecutionId, LaneId, LeaseEpoch, LeaseId, TimestampMs, WorkerId,
@@ -796,10 +797,12 @@ pub struct ClaimPolicy {
     pub worker_instance_id: WorkerInstanceId,
     /// The lease's duration without renewal, in milliseconds.
     pub lease_ttl_ms: u32,
+    /// The partitions to claim from.
+    pub scope: ClaimScope,
 }
 
 impl ClaimPolicy {
-    /// The terms of one worker instance.
+    /// The terms of one worker instance, for executions of all partitions.
     #[must_use]
     pub const fn new(
         worker_id: WorkerId,
@@ -807,7 +810,14 @@ impl ClaimPolicy {
         lease_ttl_ms: u32,
         max_wait: Option<Duration>,
     ) -> Self {
-        Self { max_wait, worker_id, worker_instance_id, lease_ttl_ms }
+        let scope = ClaimScope::Everywhere;
+        Self { max_wait, worker_id, worker_instance_id, lease_ttl_ms, scope }
+    }
+
+    /// The same terms, for executions of that scope.
+    #[must_use]
+    pub fn in_scope(self, scope: ClaimScope) -> Self {
+        Self { scope, ..self }
     }
 }
 

@@ -793,6 +793,8 @@ impl<E: Executor> EngineBackend for E {
     ) -> Result<Vec<Handle>, EngineError> {
         // A claim answers at once, so it can only be asked not to wait.
         input::absent("max_wait", policy.max_wait.filter(|wait| !wait.is_zero()).as_ref())?;
+        let scope = policy.scope.clone().within(&self.partitions())?;
+        let policy = policy.in_scope(scope);
         let claim = Claim::new(self.backend_name().tag, lane, capabilities, policy, limit)?;
         let handles = claim_with_room(self, claim).await?;
         if !handles.is_empty() {

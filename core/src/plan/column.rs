@@ -219,6 +219,20 @@ impl Col<i64> {
     }
 }
 
+impl Col<i16> {
+    /// The column holds one of these numbers. A single one is compared with, as an index needs it.
+    /// None of them can be above what the column stores.
+    #[must_use]
+    pub fn is_among(self, numbers: impl IntoIterator<Item = u16>) -> Predicate {
+        let numbers: Vec<u16> = numbers.into_iter().collect();
+        if let [number] = numbers[..] {
+            return self.equals(number.cast_signed());
+        }
+        let texts: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+        Predicate::Among(self.column(), texts.into_expr())
+    }
+}
+
 impl Col<serde_json::Value> {
     /// The stored document has these members, at every depth.
     #[must_use]

@@ -23,6 +23,7 @@ mod display;
 mod eval;
 mod expr;
 pub mod facts;
+pub mod key;
 mod mutation;
 mod predicate;
 mod query;

@@ -1,7 +1,7 @@
 //! Claiming: which rows qualify, in which order, and what a claim writes.
 
 use ff_core::backend::{BackendTag, CapabilitySet, ClaimPolicy};
-use ff_core::contracts::CLAIM_MAX;
+use ff_core::contracts::{CLAIM_MAX, ClaimScope};
 use ff_core::engine::{Step, Transition as _};
 use ff_core::plan::Held;
 use ff_core::plan::facts::{Answer, Facts, Questions, Row};
@@ -27,6 +27,14 @@ pub(crate) fn claim(lane: &str, capabilities: &[&str], limit: u32) -> Claim {
     let capabilities = CapabilitySet::new(capabilities.iter().copied());
     Claim::new(BackendTag::Memory, &LaneId::new(lane), &capabilities, policy("w2", 500), limit)
         .unwrap()
+}
+
+/// A claim of those partitions.
+fn claim_of(partitions: &str, capabilities: &[&str]) -> Claim {
+    let scope = ClaimScope::Of(partitions.parse().unwrap());
+    let capabilities = CapabilitySet::new(capabilities.iter().copied());
+    let policy = policy("w2", 500).in_scope(scope);
+    Claim::new(BackendTag::Memory, &LaneId::new("main"), &capabilities, policy, 1).unwrap()
 }
 
 fn waiting() -> RowOf {
@@ -116,6 +124,34 @@ fn only_claimable_states_qualify() {
             check(&claim("main", &[], 1), &row, claimable);
         }
     }
+}
+
+#[test]
+fn only_executions_of_the_scope_qualify_eligible_or_due() {
+    let at = TimestampMs(NOW);
+    let due = Status::delayed(BlockingReason::WaitingForDelay, AttemptState::None, at);
+    for (partitions, expected) in [("7", true), ("3,7", true), ("0-31", true), ("8", false)] {
+        let claim = claim_of(partitions, &["gpu"]);
+        let row = waiting().with(exec_core::partition_key, 7);
+        check(&claim, &row, expected);
+
+        let row = core_row().in_state(due).with(exec_core::partition_key, 7);
+        let row = row.with(exec_core::eligible_at_ms, Some(NOW)).row();
+        assert_eq!(claim.due(at).accepts(&row, &Held::default()), expected, "{partitions}");
+        let looks_at = claim.within_limits(Vec::new()).looks_at(at).unwrap();
+        let waits = waiting().with(exec_core::partition_key, 7).row();
+        assert_eq!(looks_at.accepts(&waits, &Held::default()), expected, "{partitions}");
+    }
+}
+
+#[test]
+fn claims_share_a_search_only_within_a_scope() {
+    let searched = |partitions: &str| claim_of(partitions, &["gpu"]).searched();
+    assert_eq!(searched("3-4"), searched("4,3"));
+    assert_ne!(searched("3"), searched("4"));
+    assert_ne!(searched("3"), claim("main", &["gpu"], 1).searched());
+    let rest = claim_of("3", &["gpu"]).up_to(2).rest(1).unwrap();
+    assert_eq!(rest.searched(), searched("3"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::builder::NonEmptyStringValueParser;
 use ff_core::EngineError;
 use ff_core::backend::CapabilitySet;
-use ff_core::contracts::RetentionRule;
+use ff_core::contracts::{PartitionSet, RetentionRule};
 use ff_core::engine_backend::{EngineBackend, Scan};
 use ff_core::state::ClosedSet as _;
 use ff_core::types::LaneId;
@@ -27,7 +27,9 @@ use super::metrics::MetricsArguments;
 use super::retain::RetentionArguments;
 use super::watchdog::Watchdog;
 use flowfabric_sql::scanner::{ScannerConfig, ScannerSupervisor};
-use flowfabric_sql::worker::{Stop, Until, Worker, WorkerConfig, WorkerError, WorkerReport};
+use flowfabric_sql::worker::{
+    ClaimScopes, Stop, Until, Worker, WorkerConfig, WorkerError, WorkerReport,
+};
 
 /// The time that the scanners get to finish their scans.
 const SCANNER_GRACE: Duration = Duration::from_secs(5);
@@ -59,6 +61,13 @@ pub(super) struct Arguments {
     /// A capability of this worker; may be given many times.
     #[arg(long = "capability", value_name = "C", value_parser = capability)]
     capabilities: Vec<String>,
+    /// The partitions to claim from, such as 0-31,40; all by default. Given many times, each claim
+    /// is of the next ones. The order of the lane holds within each. See docs/citus.md.
+    #[arg(long, value_name = "LIST")]
+    partitions: Vec<PartitionSet>,
+    /// Claim from one partition at a time, and from each in turn.
+    #[arg(long, requires = "partitions")]
+    one_by_one: bool,
     /// The time for which this worker counts as alive after a sign of life; it gives three in that
     /// time. Once it is silent for longer, its work runs elsewhere.
     #[arg(long, value_name = "MS", default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(1..))]
@@ -138,11 +147,22 @@ impl Arguments {
         EndingGroups::new(kill_after, watchdog).with(grouping, leftover)
     }
 
+    /// The scopes of the claims.
+    fn scopes(&self) -> ClaimScopes {
+        let sets = self.partitions.iter();
+        if self.one_by_one {
+            ClaimScopes::in_turn(sets.flat_map(PartitionSet::one_by_one))
+        } else {
+            ClaimScopes::in_turn(sets.cloned())
+        }
+    }
+
     /// The worker, with a name that tells it apart from others.
     fn worker(&self, lane: LaneId) -> WorkerConfig {
         let instance = format!("{}-{}-{}", self.name, std::process::id(), short_id());
         WorkerConfig {
             capabilities: CapabilitySet::new(self.capabilities.clone()),
+            scopes: self.scopes(),
             concurrency: self.concurrency,
             lease_ttl_ms: self.lease_ttl_ms,
             until: if self.until_empty { Until::Empty } else { Until::Stopped },
@@ -207,7 +227,7 @@ pub(super) async fn run(global: &Global, mut arguments: Arguments) -> Result<(),
     let _ = engine.shutdown_prepare(DATABASE_GRACE).await;
 
     let report = worked.map_err(|error| work_failure(&arguments.lane, &error))?;
-    print_report(global, &report)?;
+    print_report(global, &report, &arguments.partitions)?;
     if let Some(error) = scanner_error {
         return Err(Failure::engine("the scanners cannot go on", &error));
     }
@@ -270,8 +290,22 @@ async fn scanner_failure(scanners: Option<&mut ScannerSupervisor>) -> EngineErro
     }
 }
 
+/// The reason why executions are left to other workers.
+fn left_waiting(partitions: &[PartitionSet]) -> &'static str {
+    if partitions.is_empty() {
+        "some executions wait for capabilities that this worker does not offer"
+    } else {
+        "some executions wait for capabilities that this worker does not offer, or on other \
+         partitions"
+    }
+}
+
 /// Prints the worker's totals.
-fn print_report(global: &Global, report: &WorkerReport) -> Result<(), Failure> {
+fn print_report(
+    global: &Global,
+    report: &WorkerReport,
+    partitions: &[PartitionSet],
+) -> Result<(), Failure> {
     let output = global.output();
     if output.is_json() {
         output.json(&json!({
@@ -292,7 +326,7 @@ fn print_report(global: &Global, report: &WorkerReport) -> Result<(), Failure> {
 
     output.line(totals(report))?;
     if report.left_waiting {
-        output.line("some executions wait for capabilities that this worker does not offer")?;
+        output.line(left_waiting(partitions))?;
     }
     Ok(())
 }

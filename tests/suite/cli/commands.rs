@@ -110,3 +110,31 @@ fn output_is_in_the_stream_while_the_command_runs() {
     worker.rest();
     assert_eq!(place.out(&["result", ONE]), "one\nlast");
 }
+
+#[test]
+fn a_worker_of_some_partitions_leaves_the_others() {
+    let place = Place::new();
+    let id = |partition: u16| format!("{{fp:{partition}}}:{ONE}");
+    let line = |id: &str| json!({ "kind": "k", "payload": "", "id": id }).to_string();
+    let lines = [3, 9, 200].map(|partition| line(&id(partition)));
+    place.write("in.jsonl", &lines.each_ref().map(String::as_str));
+    place.out(&["submit", "in.jsonl"]);
+
+    let worked = work(&place, &["--partitions", "0-3,8"], "true");
+    assert_eq!((&worked["claimed"], &worked["left_waiting"]), (&json!(1), &json!(true)));
+    assert_eq!(place.json(&["show", &id(3)])["execution"]["public_state"], "completed");
+    let of_two = ["--partitions", "8-9", "--partitions", "4", "--one-by-one"];
+    assert_eq!(work(&place, &of_two, "true")["claimed"], json!(1));
+    assert_eq!(place.json(&["show", &id(200)])["execution"]["public_state"], "waiting");
+    assert_eq!(work(&place, &["--partitions", "0-255"], "true")["claimed"], json!(1));
+
+    for (arguments, code, words) in [
+        (&["--partitions", "5-3"][..], 2, "\"5-3\" ends before it begins"),
+        (&["--one-by-one"][..], 2, "--partitions <LIST>"),
+        (&["--partitions", "7,300"][..], 1, "partitions: 300 is not below 256"),
+    ] {
+        let finished = place.ff(&[&["work"], arguments, &["--", "true"]].concat());
+        assert_eq!(finished.code, code, "{finished:?}");
+        assert!(finished.err.contains(words), "{finished:?}");
+    }
+}

@@ -3,9 +3,9 @@
 //! The plan says which rows qualify and in which order; the database locks the best ones that no
 //! other claim holds, across all partitions, and leases each in the same step. Executions that wait
 //! for a worker come first. Where they are too few, those come whose time has come, so that an idle
-//! worker need not wait for a scanner.
+//! worker need not wait for a scanner. A scope restricts all of that to some partitions.
 
-use crate::contracts::{CLAIM_MAX, CapabilitySet, ClaimPolicy};
+use crate::contracts::{CLAIM_MAX, CapabilitySet, ClaimPolicy, ClaimScope};
 use crate::model::error::EngineError;
 use crate::model::handle::{BackendTag, Handle, HandleKind};
 use crate::model::ids::{LaneId, TimestampMs};
@@ -32,6 +32,7 @@ use crate::schema::{ColumnRef, Direction};
 pub struct Claim {
     tag: BackendTag,
     terms: Terms,
+    scope: ClaimScope,
     capabilities: Vec<String>,
     /// The tokens of full limits, where the claim takes executions with keys.
     full: Option<Vec<String>>,
@@ -39,18 +40,21 @@ pub struct Claim {
     from: Option<Place>,
 }
 
-/// The executions that a claim searches: those of a lane that need no other capabilities.
+/// The executions that a claim searches: those of a lane and a scope that need no other
+/// capabilities.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Searched {
     lane: LaneId,
+    scope: ClaimScope,
     capabilities: Vec<String>,
 }
 
 impl Searched {
-    /// Those of that lane for a worker with these capabilities.
+    /// Those of that lane, on all partitions, for a worker with these capabilities.
     #[must_use]
     pub fn new(lane: &LaneId, capabilities: &CapabilitySet) -> Self {
-        Self { lane: lane.clone(), capabilities: capabilities.tokens.clone() }
+        let (lane, capabilities) = (lane.clone(), capabilities.tokens.clone());
+        Self { lane, scope: ClaimScope::Everywhere, capabilities }
     }
 }
 
@@ -102,7 +106,8 @@ impl Claim {
         policy: ClaimPolicy,
         limit: u32,
     ) -> Result<Self, EngineError> {
-        let ClaimPolicy { worker_id, worker_instance_id, lease_ttl_ms, .. } = policy;
+        let ClaimPolicy { worker_id, worker_instance_id, lease_ttl_ms, scope, max_wait: _ } =
+            policy;
         let claimant = Claimant::new(worker_id, worker_instance_id, lane.clone())?;
         let capabilities = token::offered("capabilities", &capabilities.tokens)?;
 
@@ -111,7 +116,7 @@ impl Claim {
             return Err(input::invalid(format!("limit: {limit} is not in 1..={CLAIM_MAX}")));
         }
 
-        Ok(Self { tag, terms, capabilities, full: None, limit, from: None })
+        Ok(Self { tag, terms, scope, capabilities, full: None, limit, from: None })
     }
 
     /// The same claim, which also offers room in the budgets of these tokens.
@@ -176,7 +181,8 @@ impl Claim {
     /// The executions that it searches.
     #[must_use]
     pub fn searched(&self) -> Searched {
-        Searched { lane: self.terms.lane().clone(), capabilities: self.capabilities.clone() }
+        let (lane, scope) = (self.terms.lane().clone(), self.scope.clone());
+        Searched { lane, scope, capabilities: self.capabilities.clone() }
     }
 
     /// The executions that this worker may claim now: the eligibility rule. They wait for a worker.
@@ -199,7 +205,15 @@ impl Claim {
 
     /// The executions of the lane that this worker may take where their state allows it.
     fn takes(&self, state: Predicate, now: TimestampMs) -> Predicate {
-        takes(self.terms.lane(), state, self.suffices(), now)
+        self.within().and(takes(self.terms.lane(), state, self.suffices(), now))
+    }
+
+    /// The executions of its scope, whatever their lane and state.
+    fn within(&self) -> Predicate {
+        match &self.scope {
+            ClaimScope::Everywhere => Predicate::Always,
+            ClaimScope::Of(partitions) => exec_core::partition_key.is_among(partitions.iter()),
+        }
     }
 
     /// What it offers is all that is required.
@@ -220,10 +234,11 @@ impl Claim {
     pub fn looks_at(&self, now: TimestampMs) -> Option<Predicate> {
         self.full.as_ref()?;
         let lane = self.terms.lane();
-        let keyed = of_lane(lane, keyed_claimable(), now);
+        let keyed = self.within().and(of_lane(lane, keyed_claimable(), now));
         let capabilities: Vec<String> =
             self.capabilities.iter().filter(|one| !is_token(one)).cloned().collect();
-        let others = of_lane(lane, claimable(), now).and(sufficient(&capabilities));
+        let others = self.within().and(of_lane(lane, claimable(), now));
+        let others = others.and(sufficient(&capabilities));
         Some(Predicate::AnyApart(vec![keyed, others]))
     }
 
