@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 
 use ff_core::backend::UsageDimensions;
 use ff_core::contracts::{
-    CreateBudgetArgs, DeliverApprovalSignalArgs, ListPendingWaitpointsArgs, RecordSpendArgs,
+    CreateBudgetArgs, DeliverApprovalSignalArgs, DeliverSignalArgs, ListPendingWaitpointsArgs,
+    RecordSpendArgs,
 };
 use ff_core::engine_backend::EngineBackend;
 use ff_core::policy::ExecutionPolicy;
-use ff_core::types::{BudgetId, ExecutionId, TimestampMs};
+use ff_core::types::{BudgetId, ExecutionId, TimestampMs, WaitpointId};
 use uuid::Uuid;
 
 use super::fixtures::{capabilities, lane, worker};
 use super::grants::{grant, redemption};
 use super::stage::{NOON, Scene, now};
+use super::suspensions::{partition_key, signal};
 
 fn budget(number: u128) -> BudgetId {
     BudgetId::from_uuid(Uuid::from_u128(0xB00 + number))
@@ -74,6 +76,7 @@ impl Scene {
         self.some_budgets();
         self.reserving_grant();
         self.over_runs_by_id();
+        self.over_runs_signalled();
         self.undefined_budgets();
     }
 
@@ -124,16 +127,43 @@ impl Scene {
     /// A report beyond the limit, the wait that follows, and its approval.
     fn over_run(&mut self, id: &ExecutionId, handle: &ff_core::backend::Handle) {
         self.report("beyond a hard limit that suspends", handle, 200);
-        let open = ListPendingWaitpointsArgs::new(id.clone());
-        let open = now(self.backend.list_pending_waitpoints(open)).and_then(Result::ok);
-        let Some(open) = open.and_then(|page| page.entries.into_iter().next()) else { return };
-        let (id, waitpoint) = (id.clone(), open.waitpoint_id);
-        let (name, key) = ("approved", "");
+        let Some(waitpoint) = self.open_waitpoint(id) else { return };
+        let (id, name, key) = (id.clone(), "approved", "");
         let args =
             DeliverApprovalSignalArgs::new(id, lane(), waitpoint, name, key, 60_000, None, None);
         self.sample("deliver_approval_signal", "more of a budget", async |b| {
             b.deliver_approval_signal(args).await
         });
+    }
+
+    /// The same approval by a signal with the token of the waitpoint.
+    fn over_runs_signalled(&mut self) {
+        for (number, key) in [(8, None), (9, Some("a"))] {
+            self.limited(number, "suspend");
+            let Some((id, _)) = self.held(Some(estimated([number]))) else { continue };
+            let spent = RecordSpendArgs::new(budget(number), id.clone(), cost(200), "");
+            let _ = now(self.backend.record_spend(spent));
+            let Some(waitpoint_id) = self.open_waitpoint(&id) else { continue };
+            let token = self.backend.read_waitpoint_token(partition_key(&id), &waitpoint_id);
+            let Some(Ok(Some(token))) = now(token) else { continue };
+
+            let args = DeliverSignalArgs {
+                waitpoint_id,
+                idempotency_key: key.map(str::to_owned),
+                ..signal(&id, "approved", &token, self.at())
+            };
+            let keyed = if key.is_some() { ", with an idempotency key" } else { "" };
+            self.sample("deliver_signal", format!("more of a budget{keyed}"), async |b| {
+                b.deliver_signal(args).await
+            });
+        }
+    }
+
+    /// The waitpoint at which an execution waits.
+    fn open_waitpoint(&self, id: &ExecutionId) -> Option<WaitpointId> {
+        let open = ListPendingWaitpointsArgs::new(id.clone());
+        let open = now(self.backend.list_pending_waitpoints(open)).and_then(Result::ok)?;
+        Some(open.entries.into_iter().next()?.waitpoint_id)
     }
 
     /// Claims that reserve in two budgets, in one that is not defined, and when they are due.

@@ -31,7 +31,7 @@ use super::stage::{Scene, now};
 const DOOR: WaitpointId = WaitpointId::from_uuid(Uuid::from_u128(0xD00));
 const KEY: &str = "approval";
 
-fn partition_key(id: &ExecutionId) -> PartitionKey {
+pub(super) fn partition_key(id: &ExecutionId) -> PartitionKey {
     (&partition(id)).into()
 }
 
@@ -50,7 +50,12 @@ pub(super) fn waiting(at: TimestampMs) -> SuspendArgs {
     )
 }
 
-fn signal(id: &ExecutionId, name: &str, token: &str, at: TimestampMs) -> DeliverSignalArgs {
+pub(super) fn signal(
+    id: &ExecutionId,
+    name: &str,
+    token: &str,
+    at: TimestampMs,
+) -> DeliverSignalArgs {
     DeliverSignalArgs {
         signal_category: "approval".into(),
         source_type: "person".into(),
