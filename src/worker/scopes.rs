@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn claims_go_round_the_scopes() {
         let scope = |text: &str| ClaimScope::Of(set(text));
-        assert_eq!(rounds(ClaimScopes::default(), 2), [ClaimScope::Everywhere; 2]);
+        assert_eq!(rounds(ClaimScopes::default(), 2), vec![ClaimScope::Everywhere; 2]);
         assert_eq!(rounds(ClaimScopes::in_turn([]), 1), [ClaimScope::Everywhere]);
         assert_eq!(rounds(ClaimScopes::at_once(set("0-3")), 2), [scope("0-3"), scope("0-3")]);
         let expected = [scope("1"), scope("4"), scope("1")];
