@@ -139,30 +139,30 @@ fn a_plan_prints_as_a_script() {
     "#);
     assert_snapshot!(plan(5).shape().plan(), @r"
     plan everything
-      guard core = ff_exec_core[partition_key ?0:SmallInt, execution_id ?1:Uuid]
-        where lifecycle_phase is active and (deadline_at_ms is null or version = ?2:BigInt)
+      guard core = ff_exec_core[partition_key ?0:smallint, execution_id ?1:uuid]
+        where lifecycle_phase is active and (deadline_at_ms is null or version = ?2:bigint)
       pick picked from ff_exec_core
-        where required_capabilities covered by ?3:TextList
+        where required_capabilities covered by ?3:text_list
         order priority descending, execution_id
-        then where eligible_at_ms <= ?5:BigInt
+        then where eligible_at_ms <= ?5:bigint
         order execution_id
-        limit ?4:BigInt, skipping locked rows
+        limit ?4:bigint, skipping locked rows
       update ff_exec_core[partition_key core.partition_key, execution_id core.execution_id]
-        deadline_at_ms := ?6:BigInt
-        started_at_ms keeps its value, else := ?7:BigInt
-        version += ?8:BigInt
-        raw_fields merges ?9:Json
+        deadline_at_ms := ?6:bigint
+        started_at_ms keeps its value, else := ?7:bigint
+        version += ?8:bigint
+        raw_fields merges ?9:json
         blocking_reason := null
       insert ff_attempt
-        partition_key := ?10:SmallInt
-        execution_id := ?11:Uuid
-        attempt_index := ?12:Int
-        timeout_at_ms := ?13:BigInt + ?14:BigInt
+        partition_key := ?10:smallint
+        execution_id := ?11:uuid
+        attempt_index := ?12:int
+        timeout_at_ms := ?13:bigint + ?14:bigint
         if present: update
           worker_id := inserted
           lease_epoch += inserted
           outcome := null
-      delete ff_attempt[partition_key ?15:SmallInt, execution_id ?16:Uuid]
+      delete ff_attempt[partition_key ?15:smallint, execution_id ?16:uuid]
       return core.raw_fields->tags->a, new ff_attempt.lease_epoch
     ");
 }
