@@ -1,6 +1,8 @@
 //! Ids that each backend draws for itself where an over-run suspends an execution, and the names
 //! that stand for them in compared rows.
 
+use std::collections::HashMap;
+
 use ff_core::plan::value::Value;
 
 use super::operation::Side;
@@ -9,8 +11,9 @@ use crate::plain::{Cells, text};
 /// The key of the waitpoint that waits for room in a budget. No generated suspension uses it.
 const KEY: &str = "budget";
 
-/// Each drawn id or token, and its name.
-pub(super) struct Drawn(Vec<(String, String)>);
+/// Each drawn id or token, and its name. Rows may keep it when the waitpoint is closed.
+#[derive(Default)]
+pub(super) struct Drawn(HashMap<String, String>);
 
 /// True if the backend drew the ids of that waitpoint.
 pub(super) fn is_drawn(waitpoint: &Cells) -> bool {
@@ -18,21 +21,21 @@ pub(super) fn is_drawn(waitpoint: &Cells) -> bool {
 }
 
 impl Side {
-    /// What is stored of ids that this backend drew.
-    pub(super) async fn drawn(&self) -> Drawn {
-        let mut drawn = Vec::new();
+    /// Notes the ids that this backend drew for waitpoints that are open.
+    pub(super) async fn note_drawn(&mut self) {
         for row in self.bench.plain.rows("ff_waitpoint_pending").await {
             if is_drawn(&row) {
                 let since = row.int("created_at_ms").unwrap();
                 let execution = self.number_if_any(&row);
                 let name = |what: &str| format!("{what} of {execution:?} since {since}");
-                drawn.push((row.uuid("waitpoint_id").unwrap().to_string(), name("waitpoint")));
-                drawn.push((row.text("token").to_owned(), name("token")));
-                let suspension = row.uuid("suspension_id");
-                drawn.extend(suspension.map(|id| (id.to_string(), name("suspension"))));
+                let waitpoint = row.uuid("waitpoint_id").unwrap().to_string();
+                let suspension = row.uuid("suspension_id").map(|id| id.to_string());
+                let drawn =
+                    [(waitpoint, name("waitpoint")), (row.text("token").to_owned(), name("token"))];
+                let suspension = suspension.map(|id| (id, name("suspension")));
+                self.drawn.0.extend(drawn.into_iter().chain(suspension));
             }
         }
-        Drawn(drawn)
     }
 }
 
@@ -46,8 +49,7 @@ impl Drawn {
         match value {
             Value::Uuid(id) => {
                 let id = id.to_string();
-                let name = self.0.iter().find(|(drawn, _)| *drawn == id);
-                if let Some((_, name)) = name {
+                if let Some(name) = self.0.get(&id) {
                     *value = text(name);
                 }
             }

@@ -130,11 +130,13 @@ pub(super) struct Side {
     names: HashMap<Uuid, String>,
     /// The executions that were removed at some time.
     pub(super) removed: HashSet<usize>,
+    pub(super) drawn: Drawn,
 }
 
 impl Side {
     pub(super) fn new(bench: Bench, ids: Vec<ExecutionId>) -> Self {
-        Self { bench, ids, handles: HashMap::new(), names: HashMap::new(), removed: HashSet::new() }
+        let (handles, names) = (HashMap::new(), HashMap::new());
+        Self { bench, ids, handles, names, removed: HashSet::new(), drawn: Drawn::default() }
     }
 
     /// Does it, and says what came of it.
@@ -376,7 +378,8 @@ impl Side {
 
     /// The rows of a table, without what each backend draws or counts for itself. Events keep their
     /// order per execution only: what one scan or claim does to several has none.
-    pub(super) async fn rows(&self, table: &str, drawn: &Drawn) -> Vec<Cells> {
+    pub(super) async fn rows(&self, table: &str) -> Vec<Cells> {
+        let drawn = &self.drawn;
         let mut rows = self.bench.plain.rows(table).await;
         if !drawn.is_empty() {
             rows.iter_mut().flat_map(|row| row.0.values_mut()).for_each(|cell| drawn.rename(cell));
