@@ -10,8 +10,9 @@
 
 use std::collections::HashSet;
 
+use ff_core::plan::key::bound;
 use ff_core::plan::value::Value;
-use ff_core::plan::{Bindings, Expr, Mutation, OnConflict, Pairing, Plan, Selection};
+use ff_core::plan::{Bindings, Expr, Mutation, Name, OnConflict, Pairing, Plan, Selection};
 use ff_core::schema::ColumnRef;
 
 /// The rows that plans of one shape guard or change, by the slots of their keys.
@@ -159,37 +160,17 @@ fn dealt(plan: &Plan, key: &[(ColumnRef, Expr)]) -> Option<Naming> {
 /// The slot that supplies the expression's value. A guarded or named row was found by its key, so a
 /// key column of it has the value that the key gives.
 fn slot_of(plan: &Plan, expr: &Expr) -> Option<usize> {
-    match expr {
-        Expr::Slot(_, slot) => Some(*slot),
-        Expr::Held(row, path) if path.keys.is_empty() => {
-            if let Some(Selection { row: picked, pairing: Pairing::Named(key), .. }) =
-                &plan.selection
-                && picked == row
-            {
-                let (_, value) = key.iter().find(|(column, _)| *column == path.column)?;
-                return slot_of(plan, value);
-            }
-            let at = plan.guards.iter().position(|guard| guard.row == *row)?;
-            // Guards read only the guards before them, so the recursion ends.
-            let (before, guard) = (plan.guards.get(..at)?, plan.guards.get(at)?);
-            let (_, same) = guard.key.iter().find(|(column, _)| *column == path.column)?;
-            match same {
-                Expr::Held(other, _) if !before.iter().any(|guard| guard.row == *other) => None,
-                _ => slot_of(plan, same),
-            }
+    let key_of = |row: &Name| match &plan.selection {
+        Some(Selection { row: picked, pairing: Pairing::Named(key), .. }) if picked == row => {
+            Some(key.as_slice())
         }
-        Expr::Held(..)
-        | Expr::Value(..)
-        | Expr::Const(_)
-        | Expr::Null(_)
-        | Expr::Plus(..)
-        | Expr::Greatest(..)
-        | Expr::PickedCount
-        | Expr::PickedSum(_)
-        | Expr::Item(..)
-        | Expr::Joined(_)
-        | Expr::Object(_) => None,
-    }
+        Some(_) | None => {
+            plan.guards.iter().find(|guard| guard.row == *row).map(|guard| guard.key.as_slice())
+        }
+    };
+    let value = if let Expr::Held(row, path) = expr { bound(&key_of, row, path)? } else { expr };
+    let Expr::Slot(_, slot) = value else { return None };
+    Some(*slot)
 }
 
 /// Appends bytes that sort as the values do, so that all batches lock in one order. A UUID and its

@@ -8,7 +8,7 @@ pub type Key = [(ColumnRef, Expr)];
 
 /// The value that the key of a row binds to the column at the path, directly or by the key of
 /// another row; `None` if the row itself has to be found first. `key_of` answers with the key of a
-/// named row.
+/// named row. A key reads only rows that were found before its own, so the search ends.
 pub fn bound<'a>(
     key_of: &impl Fn(&Name) -> Option<&'a Key>,
     row: &Name,
