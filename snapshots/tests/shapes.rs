@@ -4,12 +4,14 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
+use ff_backend_postgres::migrate::{MigrateOptions, SchemaName, migrate};
 use ff_catalogue::client::client_calls;
 use ff_catalogue::{Call, Sample, samples};
 use ff_codegen::{
     DIALECTS, Dialect, MariaDb, Postgres, PostgresOcc, RenderError, ScriptStep, Sqlite,
 };
 use sqlformat::{FormatOptions, QueryParams};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 #[path = "shapes/routes.rs"]
 mod routes;
@@ -244,21 +246,24 @@ fn postgres_url() -> String {
         .expect("FF_PG_TEST_URL names a Postgres to test on; scripts/test starts one")
 }
 
-#[tokio::test]
-async fn every_statement_prepares_on_postgres() {
-    use ff_backend_postgres::migrate::{MigrateOptions, SchemaName, migrate};
-    use sqlx::Executor;
-    use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-    let url = postgres_url();
-    let schema = format!("ff_shapes_{}", uuid::Uuid::new_v4().simple());
-    let connect: PgConnectOptions = url.parse().expect("FF_PG_TEST_URL is a URL");
+/// A new schema with all tables, whose name begins so, and connections to it.
+async fn migrated(prefix: &str, options: MigrateOptions) -> (PgPool, String) {
+    let schema = format!("{prefix}_{}", uuid::Uuid::new_v4().simple());
+    let connect: PgConnectOptions = postgres_url().parse().expect("FF_PG_TEST_URL is a URL");
     let pool = PgPoolOptions::new()
         .max_connections(2)
         .connect_with(connect.options([("search_path", schema.as_str())]))
         .await
         .expect("Postgres answers");
     let name = SchemaName::new(&schema).expect("a schema name");
-    migrate(&pool, &MigrateOptions::new().schema(name)).await.expect("migrates");
+    migrate(&pool, &options.schema(name)).await.expect("migrates");
+    (pool, schema)
+}
+
+#[tokio::test]
+async fn every_statement_prepares_on_postgres() {
+    use sqlx::Executor;
+    let (pool, schema) = migrated("ff_shapes", MigrateOptions::new()).await;
     let mut connection = pool.acquire().await.expect("a connection");
     let dialects: [&dyn Dialect; 2] = [&Postgres, &PostgresOcc];
     for (name, call) in calls() {

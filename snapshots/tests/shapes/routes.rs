@@ -4,13 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ff_backend_postgres::migrate::{MigrateOptions, SchemaName, migrate};
+use ff_backend_postgres::migrate::MigrateOptions;
 use ff_catalogue::Call;
 use ff_codegen::{BindSource, PostgresOcc, ScriptStep, Statement};
 use ff_core::plan::value::{ColumnType, Value};
 use ff_core::plan::{Bindings, Query};
 use serde_json::Value as Json;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection, Row as _};
 
 /// The parts that each large table is split into.
@@ -202,16 +201,8 @@ async fn parts(
 
 #[tokio::test]
 async fn every_statement_about_named_rows_looks_at_one_partition() {
-    let url = crate::postgres_url();
-    let schema = format!("ff_routes_{}", uuid::Uuid::new_v4().simple());
-    let connect: PgConnectOptions = url.parse().expect("FF_PG_TEST_URL is a URL");
-    let pool = PgPoolOptions::new()
-        .max_connections(2)
-        .connect_with(connect.options([("search_path", schema.as_str())]))
-        .await
-        .expect("Postgres answers");
-    let options = MigrateOptions::new().schema(SchemaName::new(&schema).unwrap());
-    migrate(&pool, &options.partitions(PARTITIONS).unwrap()).await.expect("migrates");
+    let options = MigrateOptions::new().partitions(PARTITIONS).unwrap();
+    let (pool, schema) = crate::migrated("ff_routes", options).await;
     let mut connection = pool.acquire().await.expect("a connection");
     connection.execute("SET plan_cache_mode = force_custom_plan").await.unwrap();
     let split = Split::read(&mut connection).await;
