@@ -244,11 +244,7 @@ impl Worker {
 
         if claimed == 0 {
             self.pace.note_no_work();
-        } else {
-            self.pace.note_work();
-            self.emptiness = EmptinessCheck::default();
         }
-
         Ok(claimed)
     }
 
@@ -277,7 +273,11 @@ impl Worker {
             self.tasks.spawn(task.run());
         }
 
-        self.report.claimed += u64::try_from(claimed).unwrap_or(u64::MAX);
+        if 0 < claimed {
+            self.report.claimed += u64::try_from(claimed).unwrap_or(u64::MAX);
+            self.pace.note_work();
+            self.emptiness = EmptinessCheck::default();
+        }
         Ok(claimed)
     }
 

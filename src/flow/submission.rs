@@ -203,10 +203,7 @@ impl Submission<'_> {
 
     fn execution(&self, node: &NodeSpec) -> Result<CreateExecutionArgs, SubmitError> {
         let args = member::execution(&self.flow_id, self.spec.namespace(), node, self.now);
-        let mut args = args.map_err(|detail| {
-            let kind = ValidationKind::InvalidInput;
-            self.error_at(format!("node {}", node.name), EngineError::Validation { kind, detail })
-        })?;
+        let mut args = args.map_err(|detail| self.too_far(node, detail))?;
         if let Some(current) = Traceparent::current() {
             current.add_to(&mut args.tags);
         }
@@ -217,13 +214,16 @@ impl Submission<'_> {
     fn check_delays(&self) -> Result<(), SubmitError> {
         for node in self.spec.nodes() {
             let at = node.delay_until.map(|delay| delay.at(self.now)).transpose();
-            if let Err(detail) = at {
-                let source = EngineError::Validation { kind: ValidationKind::InvalidInput, detail };
-                let error = self.error_at(format!("node {}", node.name), source);
-                return Err(SubmitError { can_go_on: false, ..error });
-            }
+            at.map_err(|detail| self.too_far(node, detail))?;
         }
         Ok(())
+    }
+
+    /// The refusal of a delay that leads too far away.
+    fn too_far(&self, node: &NodeSpec, detail: String) -> SubmitError {
+        let source = EngineError::Validation { kind: ValidationKind::InvalidInput, detail };
+        let error = self.error_at(format!("node {}", node.name), source);
+        SubmitError { can_go_on: false, ..error }
     }
 
     async fn read_flow(&self) -> Result<FlowSnapshot, SubmitError> {

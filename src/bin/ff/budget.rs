@@ -149,13 +149,13 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         Action::Create(create) => define(&global.open_or_create().await?, output, create).await,
         Action::Show { budget } => {
             let engine = global.open().await?;
-            let budget = defined(&engine, budget).await?;
-            show(&engine, output, &budget).await
+            let (budget, status) = defined(&engine, budget).await?;
+            show(&engine, output, &budget, &status).await
         }
         Action::Ls { limit, after } => list(&global.open().await?, output, limit, after).await,
         Action::Reset { budget } => {
             let engine = global.open_existing().await?;
-            let budget = defined(&engine, budget).await?;
+            let (budget, _) = defined(&engine, budget).await?;
             reset(&engine, output, budget).await
         }
         Action::Report(report) => {
@@ -163,7 +163,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
         }
         Action::Release { budget, execution } => {
             let engine = global.open_existing().await?;
-            let budget = defined(&engine, budget).await?;
+            let (budget, _) = defined(&engine, budget).await?;
             let execution = execution.find(&engine).await?;
             let args = ReleaseBudgetArgs::new(budget.clone(), execution);
             let released = engine.release_budget(args).await;
@@ -175,10 +175,13 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
 
 /// Finds a budget that is defined. The engine counts reports to any id, so a mistyped one would be
 /// no error.
-async fn defined(engine: &Arc<dyn EngineBackend>, name: BudgetName) -> Result<BudgetId, Failure> {
+async fn defined(
+    engine: &Arc<dyn EngineBackend>,
+    name: BudgetName,
+) -> Result<(BudgetId, BudgetStatus), Failure> {
     let budget = name.find(engine).await?;
     match engine.get_budget_status(&budget).await {
-        Ok(_) => Ok(budget),
+        Ok(status) => Ok((budget, status)),
         Err(EngineError::NotFound { .. }) => {
             Err(Failure::new(format!("there is no budget {budget}"))
                 .with_help("ff budget ls lists budgets"))
@@ -233,12 +236,11 @@ async fn show(
     engine: &Arc<dyn EngineBackend>,
     output: Output,
     budget: &BudgetId,
+    status: &BudgetStatus,
 ) -> Result<(), Failure> {
-    let status = engine.get_budget_status(budget).await;
-    let status = status.map_err(|error| Failure::engine("reading the budget", &error))?;
     let totals = engine.read_budget_usage_and_limits(budget).await;
     let totals = totals.map_err(|error| Failure::engine("reading the budget", &error))?;
-    let view = BudgetView::of(&status, &totals);
+    let view = BudgetView::of(status, &totals);
     if output.is_json() {
         return Ok(output.json(&view)?);
     }
@@ -254,7 +256,7 @@ async fn show(
         let next = times.format_in_sentence(TimestampMs(next));
         output.line(format!("reset    {next}"))?;
     }
-    Ok(output.table(&dimensions(&status, &totals))?)
+    Ok(output.table(&dimensions(status, &totals))?)
 }
 
 fn dimensions(status: &BudgetStatus, totals: &BudgetUsageAndLimits) -> Table {
@@ -348,7 +350,7 @@ async fn report_usage(
     report: Report,
 ) -> Result<(), Failure> {
     let Report { budget, amounts, key, execution } = report;
-    let budget = defined(engine, budget).await?;
+    let (budget, _) = defined(engine, budget).await?;
     let reported = match execution {
         Some(execution) => {
             let execution = execution.find(engine).await?;
