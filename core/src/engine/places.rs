@@ -55,7 +55,7 @@ struct Known {
     /// The time from which on a claim searches from the head, Unix ms.
     head_due_ms: i64,
     /// True if the last claim found nothing.
-    looks_first: bool,
+    offers_look: bool,
 }
 
 impl Known {
@@ -73,18 +73,18 @@ impl Places {
         claim: &Claim,
     ) -> Result<Vec<Handle>, EngineError> {
         let searched = claim.searched();
-        let look = SomeWait::of(claim).filter(|_| self.looks_first(&searched));
+        let look = SomeWait::of(claim).filter(|_| self.takes_look(&searched));
         if let Some(look) = &look
             && !run(executor, look).await?
         {
-            self.look_first(&searched);
+            self.offer_look(&searched);
             return Ok(Vec::new());
         }
 
         let handles = self.search(executor, claim, &searched).await?;
         // What waits may be locked, or its lane closed: a look is of no use then.
         if handles.is_empty() && look.is_none() {
-            self.look_first(&searched);
+            self.offer_look(&searched);
         }
         Ok(handles)
     }
@@ -115,15 +115,15 @@ impl Places {
     }
 
     /// True if this claim is to look first. The others of this moment claim, and share a statement.
-    fn looks_first(&self, searched: &Searched) -> bool {
+    fn takes_look(&self, searched: &Searched) -> bool {
         let mut lanes = lock(&self.lanes);
-        lanes.get_mut(searched).is_some_and(|known| mem::take(&mut known.looks_first))
+        lanes.get_mut(searched).is_some_and(|known| mem::take(&mut known.offers_look))
     }
 
-    /// Lets the next claim look first.
-    fn look_first(&self, searched: &Searched) {
+    /// Lets the next claim of this search look first.
+    fn offer_look(&self, searched: &Searched) {
         if let Some(known) = lock(&self.lanes).get_mut(searched) {
-            known.looks_first = true;
+            known.offers_look = true;
         }
     }
 
@@ -269,14 +269,14 @@ mod tests {
     #[test]
     fn one_claim_looks_first_after_one_that_found_nothing() {
         let places = Places::default();
-        places.look_first(&lane("a"));
-        assert!(!places.looks_first(&lane("a")), "nothing is known of this lane");
+        places.offer_look(&lane("a"));
+        assert!(!places.takes_look(&lane("a")), "nothing is known of this lane");
 
         places.found(&lane("a"), None, &Claimed { handles: Vec::new(), last: None }, [0, 1]);
-        places.look_first(&lane("a"));
-        assert!(!places.looks_first(&lane("b")));
-        assert!(places.looks_first(&lane("a")));
-        assert!(!places.looks_first(&lane("a")), "the others claim meanwhile");
+        places.offer_look(&lane("a"));
+        assert!(!places.takes_look(&lane("b")));
+        assert!(places.takes_look(&lane("a")));
+        assert!(!places.takes_look(&lane("a")), "the others claim meanwhile");
     }
 
     #[test]

@@ -239,10 +239,15 @@ async fn partitions_survive_kills_and_are_decided_once() {
     assert_eq!(scratch.migrate().await.unwrap(), report(&[], POSTGRES.len()));
     let other = scratch.options().partitions(6).unwrap();
     let differs = migrate(&scratch.pool, &other).await.unwrap_err();
+    assert!(matches!(
+        differs,
+        MigrateError::PartitionsDiffer { recorded: Some(5), asked: Some(6) }
+    ));
     let words = "the tables have 5 partitions, asked for: 6 partitions";
     assert_eq!(differs.to_string(), words);
     scratch.run("UPDATE ff_schema_ledger SET applied_at_ms = NULL").await;
     let differs = scratch.migrate().await.unwrap_err();
+    assert!(matches!(differs, MigrateError::PartitionsDiffer { recorded: Some(5), asked: None }));
     let words = "the tables have 5 partitions, asked for: no partitions";
     assert_eq!(differs.to_string(), words);
     scratch.drop().await;
