@@ -66,7 +66,7 @@ impl Known {
 
 impl Places {
     /// Claims executions that wait for a worker, best first. Where the last claim found nothing, it
-    /// looks first whether any wait, at a third of the cost.
+    /// looks first whether any wait, at half the cost.
     async fn claim(
         &self,
         executor: &dyn Executor,
