@@ -1,5 +1,5 @@
-//! A claim reads as much behind a hundred thousand rows that need another capability as without
-//! them; with `FF_SCALE=small` behind five thousand.
+//! A claim reads as much behind five thousand rows that need another capability as without them;
+//! with `FF_SCALE=full` behind a hundred thousand.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -84,7 +84,7 @@ async fn costs_the_same_on_postgres(bench: Bench) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_claim_costs_the_same_behind_a_hundred_thousand_rows_that_need_another_capability() {
+async fn a_claim_costs_the_same_behind_many_rows_that_need_another_capability() {
     let one = |options: ff_backend_postgres::PostgresOptions| options.max_connections(1);
     let bench = backends::postgres_with(postgres_url(), one).await;
     cold(&bench).await;

@@ -1,10 +1,10 @@
 //! Large flows on cold statistics: no statement about a flow scans a table, and none that is about
 //! an edge, a group or an execution reads all that the flow has of them.
 //!
-//! 20,000 empty flows, 200 of 500 executions that are over and one of 10,000 that begins, each
-//! execution waiting for two others; with `FF_SCALE=small` a tenth of that. Every statement that
-//! the catalogue samples is explained; then the engine works on the large flow, and on Postgres the
-//! index entries are counted that it has read.
+//! 20,000 empty flows, 20 of 500 executions that are over and one of 1,000 that begins, each
+//! execution waiting for two others; with `FF_SCALE=full` ten times as many of the latter two.
+//! Every statement that the catalogue samples is explained; then the engine works on the large
+//! flow, and on Postgres the index entries are counted that it has read.
 
 use std::collections::BTreeMap;
 

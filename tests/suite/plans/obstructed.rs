@@ -1,5 +1,5 @@
-//! A claim reads as much before a hundred thousand rows that are reserved by grants or blocked as
-//! without them; with `FF_SCALE=small` before five thousand.
+//! A claim reads as much before five thousand rows that are reserved by grants or blocked as
+//! without them; with `FF_SCALE=full` before a hundred thousand.
 
 use ff_core::backend::CapabilitySet;
 use ff_core::types::LaneId;
@@ -51,7 +51,7 @@ async fn work(bench: &Bench, lane: &LaneId) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_claim_costs_the_same_before_a_hundred_thousand_rows_that_are_reserved_or_blocked() {
+async fn a_claim_costs_the_same_before_many_rows_that_are_reserved_or_blocked() {
     let obstacles = 100_000 / scale_of(20);
     let one = |options: ff_backend_postgres::PostgresOptions| options.max_connections(1);
     let bench = backends::postgres_with(postgres_url(), one).await;
