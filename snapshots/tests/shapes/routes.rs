@@ -9,11 +9,15 @@ use ff_catalogue::Call;
 use ff_codegen::{BindSource, PostgresOcc, ScriptStep, Statement};
 use ff_core::plan::value::{ColumnType, Value};
 use ff_core::plan::{Bindings, Query};
+use ff_core::schema::{TABLES, Table};
 use serde_json::Value as Json;
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection, Row as _};
 
 /// The parts that each large table is split into.
 const PARTITIONS: u16 = 16;
+
+/// The column that tables are split by.
+const KEY: &str = "partition_key";
 
 /// The partition of rows that an earlier statement has found.
 const FOUND: i64 = 7;
@@ -79,26 +83,22 @@ fn literal(value: &Value) -> String {
 /// Splits the tables with a `partition_key` that are plain on one server, which has no reason to
 /// split them. A distributed database has.
 async fn split_the_others(connection: &mut PgConnection) {
-    let plain = "SELECT relname::text FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid \
-        WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' \
-        AND NOT relispartition AND attname = 'partition_key'";
-    for row in connection.fetch_all(plain).await.unwrap() {
-        let table: String = row.get(0);
+    let has_key = |table: &Table| table.columns.iter().any(|column| column.name == KEY);
+    for table in TABLES.iter().filter(|table| has_key(table) && !table.partitioned) {
+        let name = table.name;
         let parts = (0..PARTITIONS).map(|part| {
             format!(
-                "CREATE TABLE {table}_p{part} PARTITION OF {table} \
+                "CREATE TABLE {name}_p{part} PARTITION OF {name} \
                  FOR VALUES WITH (MODULUS {PARTITIONS}, REMAINDER {part});"
             )
         });
         let sql = format!(
-            "ALTER TABLE {table} RENAME TO plain; \
-             CREATE TABLE {table} (LIKE plain INCLUDING ALL) PARTITION BY HASH (partition_key); \
+            "ALTER TABLE {name} RENAME TO plain; \
+             CREATE TABLE {name} (LIKE plain INCLUDING ALL) PARTITION BY HASH ({KEY}); \
              DROP TABLE plain; {}",
             parts.collect::<String>()
         );
-        connection.execute(AssertSqlSafe(sql)).await.unwrap_or_else(|error| {
-            panic!("{table} cannot be split: {error}");
-        });
+        connection.execute(AssertSqlSafe(sql)).await.expect("splits the table");
     }
 }
 
