@@ -12,10 +12,12 @@ use ff_core::policy::ExecutionPolicy;
 use ff_core::types::{ExecutionId, TimestampMs};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use sqlx::{AssertSqlSafe, Executor as _, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection, Postgres, Transaction};
+use uuid::Uuid;
 
 use crate::backends::{self, Bench};
 use crate::bench::{COMPLETED, TTL, lane, payload_of, requiring, worker};
+use crate::flow::End;
 use crate::plain::PlainSql;
 use crate::sessions::leases;
 
@@ -29,12 +31,16 @@ async fn hold<'a>(
 ) -> Transaction<'static, Postgres> {
     let mut transaction = pool.begin().await.unwrap();
     for (table, id) in held {
-        let uuid = id.uuid();
-        let sql = format!("SELECT 1 FROM {table} WHERE execution_id = '{uuid}' FOR UPDATE");
-        let rows = transaction.fetch_all(AssertSqlSafe(sql)).await.unwrap();
-        assert!(!rows.is_empty(), "{id} has no row in {table}");
+        lock(&mut transaction, table, "execution_id", id.uuid()).await;
     }
     transaction
+}
+
+/// Locks the rows of a table with this key until the transaction ends.
+async fn lock(transaction: &mut PgConnection, table: &str, key: &str, uuid: Uuid) {
+    let sql = format!("SELECT 1 FROM {table} WHERE {key} = '{uuid}' FOR UPDATE");
+    let rows = transaction.fetch_all(AssertSqlSafe(sql)).await.unwrap();
+    assert!(!rows.is_empty(), "{uuid} has no row in {table}");
 }
 
 /// A pool of its own: what holds rows must not take the backend's connections.
@@ -208,6 +214,31 @@ async fn a_scan_leaves_locked_rows_for_the_next_scan() {
     }
     assert_eq!(bench.backend.scan(Scan::LeaseExpiry, 100).await.unwrap().processed, 1);
     assert_eq!(bench.backend.scan(Scan::DelayedPromotion, 100).await.unwrap().processed, 1);
+    bench.assert_sound().await;
+    other.close().await;
+    bench.tear_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scan_leaves_the_ends_of_members_for_the_next_scan_while_their_flow_is_locked() {
+    let bench = backends::postgres().await;
+    let other = beside(&bench).await;
+    let flow = bench.flow(3).await;
+    for member in &flow.members {
+        bench.end(member, End::Success).await;
+    }
+    let state = async || bench.flow_row(&flow.id).await.text("public_flow_state").to_owned();
+
+    let mut holder = other.begin().await.unwrap();
+    lock(&mut holder, "ff_flow_core", "flow_id", flow.id.0).await;
+    let counts = bench.backend.scan(Scan::DependencyDispatch, 100).await.unwrap();
+    assert_eq!((counts.processed, counts.errors), (0, 0));
+    assert_eq!(state().await, "open");
+
+    holder.rollback().await.unwrap();
+    let counts = bench.backend.scan(Scan::DependencyDispatch, 100).await.unwrap();
+    assert_eq!((counts.processed, counts.errors), (3, 0));
+    assert_eq!(state().await, "completed");
     bench.assert_sound().await;
     other.close().await;
     bench.tear_down().await;

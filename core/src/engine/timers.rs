@@ -146,14 +146,22 @@ impl<'a> Flows<'a> {
     async fn check(&self, event: &Event) -> Result<(), EngineError> {
         let check = event.flow.and_then(|flow| self.0.get(&flow).cloned());
         match check {
-            Some(check) => check.await.map_err(|error| {
-                let class = error.store_class().unwrap_or(StoreClass::Permanent);
-                let text = format!("the flow could not be checked: {error}");
-                StoreError::new(class, text).in_backend("engine")
-            }),
+            Some(check) => check.await.map_err(|error| of_shared_check(&error)),
             None => Ok(()),
         }
     }
+}
+
+/// The error of a shared check, for one of the events. A flow that another transaction holds stays
+/// contention: its events are left for the next scan, and count as no failure.
+fn of_shared_check(error: &EngineError) -> EngineError {
+    if let EngineError::Contention(kind) = error {
+        return EngineError::Contention(kind.clone());
+    }
+
+    let class = error.store_class().unwrap_or(StoreClass::Permanent);
+    let text = format!("the flow could not be checked: {error}");
+    StoreError::new(class, text).in_backend("engine")
 }
 
 /// Applies one due row. Returns true if that changed something.
