@@ -1,8 +1,8 @@
 //! The databases under test, each fresh, on a clock that the test turns.
 
 use std::panic::resume_unwind;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use ff_backend_mariadb::MariaDbBackend;
@@ -19,6 +19,7 @@ use ff_core::types::TimestampMs;
 use futures_util::future::BoxFuture;
 use sqlx::mysql::MySqlPool;
 use sqlx::{AssertSqlSafe, Executor as _};
+use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -77,14 +78,30 @@ enum Leftover {
 /// A case, as a value: one copy of what runs it is compiled, not one per test.
 pub(crate) type Case = fn(Arc<Bench>) -> BoxFuture<'static, ()>;
 
-/// Runs a case on a fresh database and removes what it leaves, also when the case fails.
-pub(crate) fn run(fresh: impl Future<Output = Bench> + Send + 'static, case: Case) {
-    run_boxed(Box::pin(fresh), case);
+/// The runtime of connections that outlive a test.
+static SHARED: LazyLock<Runtime> = LazyLock::new(|| new_runtime(4));
+
+fn new_runtime(threads: usize) -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(threads).enable_all().build().unwrap()
 }
 
-fn run_boxed(fresh: BoxFuture<'static, Bench>, case: Case) {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+/// Runs a case on a fresh database and removes what it leaves, also when the case fails.
+pub(crate) fn run(fresh: impl Future<Output = Bench> + Send + 'static, case: Case) {
+    run_boxed(&new_runtime(2), Box::pin(fresh), case, |bench| Box::pin(bench.tear_down()));
+}
+
+/// The same, on the runtime of the connections that the database brings along.
+pub(crate) fn run_connected(fresh: impl Future<Output = Bench> + Send + 'static, case: Case) {
+    run_boxed(&SHARED, Box::pin(fresh), case, |bench| Box::pin(bench.give_back()));
+}
+
+fn run_boxed(
+    runtime: &Runtime,
+    fresh: BoxFuture<'static, Bench>,
+    case: Case,
+    end: fn(Bench) -> BoxFuture<'static, ()>,
+) {
     let outcome = runtime.block_on(async {
         let bench = Arc::new(fresh.await);
         let checked = Arc::clone(&bench);
@@ -95,7 +112,7 @@ fn run_boxed(fresh: BoxFuture<'static, Bench>, case: Case) {
         });
         let outcome = outcome.await.map_err(tokio::task::JoinError::into_panic);
         if let Some(bench) = Arc::into_inner(bench) {
-            bench.tear_down().await;
+            end(bench).await;
         }
         outcome
     });
@@ -186,6 +203,21 @@ impl Bench {
             Leftover::MariaDb(database, pool) => database.free(&pool).await,
         }
     }
+
+    /// Removes what the test leaves but for connections, which the next test gets.
+    async fn give_back(self) {
+        // Whoever else has the engine may use its connections.
+        if Arc::strong_count(&self.backend) != 1 {
+            return self.tear_down().await;
+        }
+        match self.leftover {
+            Leftover::Database(copy) => {
+                drop((self.backend, self.plain));
+                copy.free_connected();
+            }
+            leftover => Self { leftover, ..self }.tear_down().await,
+        }
+    }
 }
 
 pub(crate) async fn memory() -> Bench {
@@ -247,26 +279,36 @@ pub(crate) async fn postgres() -> Bench {
 
 /// A database of its own: a copy of a migrated one, which costs less than to migrate.
 pub(crate) async fn postgres_copy() -> Bench {
-    let copy = copies::Copy::take().await;
-    let (options, beside) = (copy.options(), copy.beside_pooler());
-    let bench = postgres_opened(options, Leftover::Database(copy)).await;
-    match beside {
-        Some(pool) => Bench { plain: PlainSql::Postgres(pool), ..bench },
-        None => bench,
-    }
+    copied(copies::Copy::take().await, |options| options).await
+}
+
+async fn copied(
+    mut copy: copies::Copy,
+    with: impl FnOnce(PostgresOptions) -> PostgresOptions,
+) -> Bench {
+    let clock = TestClock::new();
+    let backend = copy.open(|options| with(options.clock(clock.reader()))).await;
+    let pool = copy.beside_pooler().unwrap_or_else(|| backend.pool().clone());
+    let (plain, leftover) = (PlainSql::Postgres(pool), Leftover::Database(copy));
+    Bench { backend, plain, clock, tag: BackendTag::Postgres, asked: None, leftover }
 }
 
 /// The same, for the engine of optimistic databases: each plan is a serializable transaction. One
 /// case cancels a thousand executions at once, which takes a debug build several seconds.
 pub(crate) async fn postgres_occ() -> Bench {
-    postgres_occ_with(|options| options.lag_window(Duration::from_secs(10))).await
+    postgres_occ_within(Duration::from_secs(10)).await
+}
+
+/// The same, with a lag window of this span.
+pub(crate) async fn postgres_occ_within(window: Duration) -> Bench {
+    copied(copies::Copy::take_optimistic().await, |options| options.lag_window(window)).await
 }
 
 /// The same, with further options.
 pub(crate) async fn postgres_occ_with(
     with: impl FnOnce(PostgresOptions) -> PostgresOptions,
 ) -> Bench {
-    let copy = copies::Copy::take_optimistic().await;
+    let copy = copies::Copy::take_optimistic().await.disconnected().await;
     postgres_opened(with(copy.options()), Leftover::Database(copy)).await
 }
 
@@ -399,13 +441,13 @@ macro_rules! conformance {
 
             #[test]
             fn postgres() {
-                crate::backends::run(crate::backends::postgres_copy(), case);
+                crate::backends::run_connected(crate::backends::postgres_copy(), case);
             }
 
             #[test]
             #[ignore = "scripts/test --occ runs it"]
             fn postgres_occ() {
-                crate::backends::run(crate::backends::postgres_occ(), case);
+                crate::backends::run_connected(crate::backends::postgres_occ(), case);
             }
 
             #[test]

@@ -19,7 +19,7 @@ const EXECUTIONS: usize = 200;
 #[test]
 #[ignore = "scripts/test --occ runs it"]
 fn each_execution_is_claimed_once_by_processes_on_postgres_occ() {
-    backends::run(backends::postgres_occ(), |bench| {
+    backends::run_connected(backends::postgres_occ(), |bench| {
         Box::pin(async move {
             for _ in 0..EXECUTIONS {
                 bench.create().await;
@@ -64,7 +64,7 @@ fn a_plan_that_outlives_its_part_of_the_window_changes_nothing_on_postgres_occ()
 #[test]
 #[ignore = "scripts/test --occ runs it"]
 fn operations_in_a_transaction_of_the_caller_are_refused_on_postgres_occ() {
-    backends::run(backends::postgres_occ(), |bench| {
+    backends::run_connected(backends::postgres_occ(), |bench| {
         Box::pin(async move {
             let PlainSql::Postgres(pool) = &bench.plain else { panic!("Postgres it is") };
             let mut transaction = pool.begin().await.unwrap();

@@ -165,7 +165,7 @@ macro_rules! on_both {
 
             #[test]
             fn postgres() {
-                crate::backends::run(crate::backends::postgres_copy(), case);
+                crate::backends::run_connected(crate::backends::postgres_copy(), case);
             }
         }
     )+};
@@ -380,7 +380,7 @@ async fn race(bench: &Bench, handle: &ff_core::backend::Handle, number: i64) -> 
 
 #[test]
 fn a_session_that_ends_leaves_nothing() {
-    crate::backends::run(crate::backends::postgres_copy(), |bench| {
+    crate::backends::run_connected(crate::backends::postgres_copy(), |bench| {
         Box::pin(async move {
             bench.with_orders().await;
             let (_, handle) = bench.leased().await;
@@ -410,7 +410,7 @@ fn a_session_that_ends_leaves_nothing() {
 
 #[test]
 fn a_transaction_elsewhere_is_refused() {
-    crate::backends::run(crate::backends::postgres_copy(), |bench| {
+    crate::backends::run_connected(crate::backends::postgres_copy(), |bench| {
         Box::pin(async move {
             let engine = bench.backend.as_ref();
             let elsewhere = PgPool::connect(&postgres_url()).await.unwrap();
@@ -454,7 +454,7 @@ fn a_transaction_elsewhere_is_refused() {
 
 #[test]
 fn a_place_that_is_not_known_is_no_reason_to_accept_another() {
-    crate::backends::run(crate::backends::postgres_copy(), |bench| {
+    crate::backends::run_connected(crate::backends::postgres_copy(), |bench| {
         Box::pin(async move {
             // A twin has the same tables in a schema of the same name.
             let twin = crate::backends::postgres_copy().await;

@@ -78,9 +78,36 @@ impl PostgresBackend {
         let (pool, place) = options.open_pool().await?;
         let backend = Self::over(pool, options);
         backend.note(place);
-        backend.measure_clock().await?;
-        backend.keeper.start();
-        Ok(Arc::new(backend))
+        backend.started().await
+    }
+
+    /// Opens a backend on the pool of another one, with the options of that one: it shares nothing
+    /// else with it. For tests, which then need not connect and prepare each time.
+    ///
+    /// # Errors
+    /// `Transport` when the database cannot be reached.
+    #[doc(hidden)]
+    pub async fn open_over(
+        pool: PgPool,
+        options: PostgresOptions,
+    ) -> Result<Arc<Self>, EngineError> {
+        let most = options.max_connections;
+        let backend = Self::over(pool, options);
+        backend.find_place().await.map_err(|error| error.into_engine(most))?;
+        backend.started().await
+    }
+
+    async fn started(self) -> Result<Arc<Self>, EngineError> {
+        self.measure_clock().await?;
+        self.keeper.start();
+        Ok(Arc::new(self))
+    }
+
+    /// The options that it was opened with; for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn options(&self) -> &PostgresOptions {
+        &self.options
     }
 
     /// Uses the caller's pool, with the defaults of [`PostgresOptions`] otherwise. Must be called

@@ -1,11 +1,14 @@
 //! Copies of one migrated Postgres database: to copy it takes a tenth of the time to migrate one,
-//! and to empty a copy for the next test a tenth of that.
+//! and to empty a copy for the next test a tenth of that. A copy keeps its connections for the next
+//! test: to connect, and to prepare each statement, costs the server more than most tests do.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::Mutex;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
-use ff_backend_postgres::PostgresOptions;
 use ff_backend_postgres::migrate::{MigrateOptions, SchemaName, migrate};
+use ff_backend_postgres::{PostgresBackend, PostgresOptions};
+use ff_core::schema::Table;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool,
@@ -23,6 +26,12 @@ static ORIGINAL: OnceCell<String> = OnceCell::const_new();
 
 /// Copies that no test uses, with empty tables.
 static FREE: Mutex<Vec<Copy>> = Mutex::new(Vec::new());
+
+/// Undoes what a test may have set in a session.
+const FORGET: &str = "RESET ALL; UNLISTEN *; SELECT pg_advisory_unlock_all()";
+
+/// How often, and with which pause, a connection is looked for that the engine still uses.
+const PATIENCE: (u32, Duration) = (100, Duration::from_millis(5));
 
 /// What a copy consists of. A test that has changed it leaves it to no other.
 const STRUCTURE: &str = "SELECT md5(string_agg(part, ' ' ORDER BY part)) FROM ( \
@@ -50,13 +59,29 @@ pub(super) struct Copy {
     structure: String,
     /// True if the engine is to take it for an optimistic database.
     is_optimistic: bool,
+    /// What the last test has left connected.
+    connected: Option<Connected>,
+}
+
+/// An engine's connections, and how it was opened.
+struct Connected {
+    pool: PgPool,
+    options: PostgresOptions,
 }
 
 impl Copy {
     /// A migrated database without rows.
     pub(super) async fn take() -> Self {
-        let free = FREE.lock().unwrap().pop();
-        if let Some(copy) = free {
+        Self::take_for(false).await
+    }
+
+    /// The same, for the engine of optimistic databases.
+    pub(super) async fn take_optimistic() -> Self {
+        Self::take_for(true).await
+    }
+
+    async fn take_for(is_optimistic: bool) -> Self {
+        if let Some(copy) = Self::take_free(is_optimistic) {
             return copy;
         }
 
@@ -73,12 +98,13 @@ impl Copy {
         let mut connection = connect(url_of(&name)).await;
         let structure = structure(&mut connection).await.unwrap();
         connection.close().await.unwrap();
-        Self { name, structure, is_optimistic: false }
+        Self { name, structure, is_optimistic, connected: None }
     }
 
-    /// The same, for the engine of optimistic databases.
-    pub(super) async fn take_optimistic() -> Self {
-        Self { is_optimistic: true, ..Self::take().await }
+    fn take_free(is_optimistic: bool) -> Option<Self> {
+        let mut free = FREE.lock().unwrap();
+        let at = free.iter().position(|copy| copy.is_optimistic == is_optimistic)?;
+        Some(free.swap_remove(at))
     }
 
     /// Where it is.
@@ -100,6 +126,23 @@ impl Copy {
         }
     }
 
+    /// Opens an engine on it, over the connections of the last test where there are some.
+    pub(super) async fn open(
+        &mut self,
+        with: impl FnOnce(PostgresOptions) -> PostgresOptions,
+    ) -> Arc<PostgresBackend> {
+        let opened = match self.connected.take() {
+            Some(Connected { pool, options }) => {
+                PostgresBackend::open_over(pool, with(options)).await
+            }
+            None => PostgresBackend::open(with(self.options())).await,
+        };
+        let backend = opened.unwrap();
+        let (pool, options) = (backend.pool().clone(), backend.options().clone());
+        self.connected = Some(Connected { pool, options });
+        backend
+    }
+
     /// Connections to it for plain SQL, where the engine's lead through a pooler.
     pub(super) fn beside_pooler(&self) -> Option<PgPool> {
         pooler_url()?;
@@ -108,15 +151,65 @@ impl Copy {
         Some(PgPoolOptions::new().max_connections(10).connect_lazy_with(options))
     }
 
-    /// Empties the tables for the next test, or removes it where that cannot be.
+    /// The same without connections.
+    pub(super) async fn disconnected(mut self) -> Self {
+        if let Some(Connected { pool, .. }) = self.connected.take() {
+            pool.close().await;
+        }
+        self
+    }
+
+    /// Empties the tables for the next test, which gets the connections, too: nothing of the engine
+    /// is left but them, and their runtime goes on.
+    pub(super) fn free_connected(self) {
+        tokio::spawn(async move {
+            match self.empty_connected().await {
+                Ok(true) => FREE.lock().unwrap().push(self),
+                Ok(false) | Err(_) => self.free().await,
+            }
+        });
+    }
+
+    /// False where a connection is in use, or a test has changed more than rows.
+    async fn empty_connected(&self) -> Result<bool, sqlx::Error> {
+        let Some(Connected { pool, .. }) = &self.connected else { return Ok(false) };
+        let (tries, pause) = PATIENCE;
+        for _ in 0..tries {
+            if pool.num_idle() == pool.size() as usize {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+        }
+
+        let mut idle: Vec<_> = std::iter::from_fn(|| pool.try_acquire()).collect();
+        if idle.len() != pool.size() as usize {
+            return Ok(false);
+        }
+        for connection in &mut idle {
+            connection.execute(FORGET).await?;
+        }
+        match idle.first_mut() {
+            Some(connection) => self.empty(connection).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Empties the tables for the next test, or removes it where that cannot be. Ends what a test
+    /// leaves running: it may write yet.
     pub(super) async fn free(self) {
-        let mut connection = connect(url_of(&self.name)).await;
-        let is_empty = self.empty(&mut connection).await;
+        let this = self.disconnected().await;
+        let mut connection = connect(url_of(&this.name)).await;
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+            WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        let is_empty = match connection.execute(end).await {
+            Ok(_) => this.empty(&mut connection).await,
+            Err(error) => Err(error),
+        };
         connection.close().await.unwrap();
         if is_empty.unwrap_or(false) {
-            FREE.lock().unwrap().push(Self { is_optimistic: false, ..self });
+            FREE.lock().unwrap().push(this);
         } else {
-            remove(&self.name).await;
+            remove(&this.name).await;
         }
     }
 
@@ -126,24 +219,37 @@ impl Copy {
             return Ok(false);
         }
 
-        // What a test leaves running may write yet.
-        let mut sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = \
-            current_database() AND pid <> pg_backend_pid(); SET search_path = ff_test; \
-            SET lock_timeout = '5s';"
-            .to_owned();
+        let filled = sqlx::query_scalar(AssertSqlSafe(FILLED.as_str()));
+        let filled: Vec<String> = filled.fetch_all(&mut *connection).await?;
         // No table is counted while rows go.
-        sql.push_str("SET session_replication_role = replica;");
-        for table in emptied() {
-            sql.push_str(&format!("DELETE FROM {};", table.name));
-            if let Some(identity) = table.identity() {
-                let name = identity.name;
-                sql.push_str(&format!("ALTER TABLE {} ALTER {name} RESTART;", table.name));
-            }
-        }
+        let mut sql = "SET LOCAL lock_timeout = '5s'; SET LOCAL enable_seqscan = on; \
+            SET LOCAL session_replication_role = replica;"
+            .to_owned();
+        sql.extend(filled.iter().map(|table| format!("DELETE FROM ff_test.{table};")));
+        sql.push_str(&RESTART);
         connection.execute(AssertSqlSafe(sql)).await?;
         Ok(true)
     }
 }
+
+/// Names the tables with rows.
+static FILLED: LazyLock<String> = LazyLock::new(|| {
+    let one = |table: &Table| {
+        let name = table.name;
+        format!("SELECT '{name}' WHERE EXISTS (SELECT FROM ff_test.{name})")
+    };
+    emptied().map(one).collect::<Vec<_>>().join(" UNION ALL ")
+});
+
+/// Lets the numbers of each table begin again. It changes no table, so statements stay prepared.
+static RESTART: LazyLock<String> = LazyLock::new(|| {
+    let one = |table: &Table| {
+        let (name, column) = (table.name, table.identity()?.name);
+        let sequence = format!("pg_get_serial_sequence('ff_test.{name}', '{column}')");
+        Some(format!("SELECT setval({sequence}, 1, false);"))
+    };
+    emptied().filter_map(one).collect()
+});
 
 async fn structure(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
     sqlx::query_scalar(STRUCTURE).fetch_one(connection).await

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use flowfabric_sql::InTransaction as _;
 
 use super::{begin_immediate, is_conflict, postgres_pool};
-use crate::backends::{postgres_copy, run, sqlite_file};
+use crate::backends::{postgres_copy, run, run_connected, sqlite_file};
 use crate::bench::id;
 use crate::plain::PlainSql;
 
@@ -14,7 +14,7 @@ const SOON: Duration = Duration::from_secs(5);
 
 #[test]
 fn an_older_snapshot_conflicts_with_what_was_committed_since() {
-    run(postgres_copy(), |bench| {
+    run_connected(postgres_copy(), |bench| {
         Box::pin(async move {
             bench.with_orders().await;
             for level in ["REPEATABLE READ", "SERIALIZABLE"] {
@@ -62,7 +62,7 @@ fn an_older_snapshot_conflicts_with_what_was_committed_since() {
 
 #[test]
 fn a_guard_that_was_missed_is_decided_anew_on_rows_committed_since() {
-    run(postgres_copy(), |bench| {
+    run_connected(postgres_copy(), |bench| {
         Box::pin(async move {
             let (_, handle) = bench.leased().await;
             let mut other = postgres_pool(&bench).begin().await.unwrap();
@@ -107,7 +107,7 @@ fn a_guard_that_was_missed_is_decided_anew_on_rows_committed_since() {
 
 #[test]
 fn a_deadlock_is_a_conflict_of_one_of_both() {
-    run(postgres_copy(), |bench| {
+    run_connected(postgres_copy(), |bench| {
         Box::pin(async move {
             let [(_, one), (_, other)] = [bench.leased().await, bench.leased().await];
             let complete = |first, second| {

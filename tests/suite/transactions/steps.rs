@@ -9,7 +9,7 @@ use flowfabric_sql::InTransaction as _;
 use futures_util::future::join_all;
 
 use super::{Own, is_conflict, on_both, postgres_pool};
-use crate::backends::{Bench, postgres_copy, run};
+use crate::backends::{Bench, postgres_copy, run_connected};
 use crate::bench::{assert_not_active, assert_refused};
 
 /// A step at that place.
@@ -143,7 +143,7 @@ async fn race(bench: &Bench, handle: &ff_core::backend::Handle, number: i64) -> 
 
 #[test]
 fn a_session_that_ends_leaves_no_step() {
-    run(postgres_copy(), |bench| {
+    run_connected(postgres_copy(), |bench| {
         Box::pin(async move {
             bench.with_orders().await;
             let (id, handle) = bench.leased().await;

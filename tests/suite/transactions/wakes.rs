@@ -9,7 +9,7 @@ use ff_core::stream_subscribe::StreamCursor;
 use futures_util::StreamExt as _;
 
 use super::{Own, on_both, postgres_pool};
-use crate::backends::{Bench, postgres_copy, run};
+use crate::backends::{Bench, postgres_copy, run_connected};
 use crate::bench::id;
 use flowfabric_sql::InTransaction as _;
 
@@ -69,7 +69,7 @@ fn execution(event: &InstanceTagEvent) -> &ff_core::types::ExecutionId {
 
 #[test]
 fn an_event_of_a_late_commit_is_delivered_in_its_place() {
-    run(postgres_copy(), |bench| {
+    run_connected(postgres_copy(), |bench| {
         Box::pin(async move {
             // The first submission to a lane also records the lane, and others wait for that.
             bench.create().await;
