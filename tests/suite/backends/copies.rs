@@ -116,13 +116,17 @@ impl Copy {
     /// The options of an engine on it: through the pooler, where there is one.
     pub(super) fn options(&self) -> PostgresOptions {
         match pooler_url() {
-            // Its role has the schema and the settings that a pooler drops.
-            Some(pooler) if !self.is_optimistic => {
-                PostgresOptions::new(url_in(&pooler, &self.name))
-                    .session_parameters(false)
-                    .unnamed_statements(true)
+            // Its roles have the schema and the settings that a pooler drops.
+            Some(pooler) => {
+                let url = url_in(&pooler, &self.name);
+                let url = if self.is_optimistic {
+                    super::optimistic(&url.replacen("pooled", "pooled_occ", 1))
+                } else {
+                    url
+                };
+                PostgresOptions::new(url).session_parameters(false).unnamed_statements(true)
             }
-            Some(_) | None => PostgresOptions::new(self.url()).schema(schema()),
+            None => PostgresOptions::new(self.url()).schema(schema()),
         }
     }
 
