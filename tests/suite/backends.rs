@@ -293,10 +293,13 @@ async fn copied(
     Bench { backend, plain, clock, tag: BackendTag::Postgres, asked: None, leftover }
 }
 
-/// The same, for the engine of optimistic databases: each plan is a serializable transaction. One
-/// case cancels a thousand executions at once, which takes a debug build several seconds.
+/// The lag window of most tests. One case cancels a thousand executions at once, which takes a debug
+/// build several seconds.
+pub(crate) const LAG_WINDOW: Duration = Duration::from_secs(10);
+
+/// The same, for the engine of optimistic databases: each plan is a serializable transaction.
 pub(crate) async fn postgres_occ() -> Bench {
-    postgres_occ_within(Duration::from_secs(10)).await
+    postgres_occ_within(LAG_WINDOW).await
 }
 
 /// The same, with a lag window of this span.
@@ -410,9 +413,13 @@ pub(crate) fn postgres_url() -> String {
     })
 }
 
-/// Expands each case into one test per database.
+/// Expands each case into one test per database. Cases that wait for the lag window of an optimistic
+/// database name a shorter one.
 macro_rules! conformance {
-    ($($(#[$meta:meta])* async fn $case:ident($bench:ident) $body:block)+) => {$(
+    (
+        lag_window: $window:expr;
+        $($(#[$meta:meta])* async fn $case:ident($bench:ident) $body:block)+
+    ) => {$(
         $(#[$meta])*
         mod $case {
             #[allow(unused_imports)]
@@ -447,7 +454,8 @@ macro_rules! conformance {
             #[test]
             #[ignore = "scripts/test --occ runs it"]
             fn postgres_occ() {
-                crate::backends::run_connected(crate::backends::postgres_occ(), case);
+                let bench = crate::backends::postgres_occ_within($window);
+                crate::backends::run_connected(bench, case);
             }
 
             #[test]
@@ -457,5 +465,8 @@ macro_rules! conformance {
             }
         }
     )+};
+    ($($cases:tt)+) => {
+        crate::backends::conformance! { lag_window: crate::backends::LAG_WINDOW; $($cases)+ }
+    };
 }
 pub(crate) use conformance;

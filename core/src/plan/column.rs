@@ -363,8 +363,8 @@ impl std::fmt::Debug for TableRef {
 
 impl PartialEq for ColumnRef {
     fn eq(&self, other: &Self) -> bool {
-        // Names differ more often than tables do.
-        self.name == other.name && self.table == other.table
+        // Mostly it is the same description. Names differ more often than tables do.
+        std::ptr::eq(self.0, other.0) || (self.name == other.name && self.table == other.table)
     }
 }
 

@@ -213,6 +213,8 @@ async fn sqlite_and_memory_archive_the_same_bytes() {
 }
 
 conformance! {
+    lag_window: Duration::from_secs(2);
+
     async fn a_run_hands_out_what_ended_since_the_last(bench) {
         assert_eq!(bench.archive_on().await, []);
         let (first, second) = (bench.completed().await, bench.completed().await);

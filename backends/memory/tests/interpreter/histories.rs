@@ -24,9 +24,12 @@ use ff_core::contracts::CreateExecutionArgs;
 use ff_core::engine_backend::EngineBackend as _;
 use ff_core::handle_codec::HandlePayload;
 use ff_core::partition::{Partition, PartitionFamily};
+use ff_core::plan::column::TableRef;
+use ff_core::plan::facts::Row;
 use ff_core::plan::value::Value;
 use ff_core::policy::ExecutionPolicy;
 use ff_core::rules::handle;
+use ff_core::schema;
 use ff_core::types::{ExecutionId, LaneId, Namespace, TimestampMs, WorkerId, WorkerInstanceId};
 use uuid::Uuid;
 
@@ -73,6 +76,15 @@ impl World {
 
     fn rows(&self, table: &str) -> Vec<Rows> {
         self.backend.rows(table)
+    }
+
+    /// The rows of these tables, to compare.
+    fn stored(&self, tables: &[&str]) -> Vec<Vec<Row>> {
+        let stored = |name: &&str| {
+            let table = schema::table(name).unwrap_or_else(|| panic!("there is no table {name}"));
+            self.backend.stored(TableRef(table))
+        };
+        tables.iter().map(stored).collect()
     }
 
     fn core(&self) -> Rows {
@@ -194,8 +206,7 @@ async fn explore<M: Model>(model: &mut M, world: &World, held: M::Held, depth: u
         let mut next = Vec::new();
         for state in &frontier {
             state.enter(world);
-            let stored = |world: &World| M::TABLES.iter().map(|table| world.rows(table)).collect();
-            let rows: Vec<Vec<Rows>> = stored(world);
+            let rows = world.stored(M::TABLES);
             let workers = world.rows("ff_worker_registry");
             let before = Before { core: world.core(), attempts: world.attempts(), workers };
             for step in model.steps() {
@@ -203,7 +214,7 @@ async fn explore<M: Model>(model: &mut M, world: &World, held: M::Held, depth: u
                 let mut held = state.held.clone();
                 let history: Vec<_> = state.history.iter().copied().chain([step]).collect();
                 if model.take(world, step, &mut held).await.is_err() {
-                    let after: Vec<Vec<Rows>> = stored(world);
+                    let after = world.stored(M::TABLES);
                     assert_eq!(rows, after, "a refusal changed something: {history:?}");
                     continue;
                 }
