@@ -293,8 +293,8 @@ async fn copied(
     Bench { backend, plain, clock, tag: BackendTag::Postgres, asked: None, leftover }
 }
 
-/// The lag window of most tests. One case cancels a thousand executions at once, which takes a debug
-/// build several seconds.
+/// The lag window of most tests. One case cancels a thousand executions at once, which takes a
+/// debug build several seconds.
 pub(crate) const LAG_WINDOW: Duration = Duration::from_secs(10);
 
 /// The same, for the engine of optimistic databases: each plan is a serializable transaction.
@@ -413,8 +413,8 @@ pub(crate) fn postgres_url() -> String {
     })
 }
 
-/// Expands each case into one test per database. Cases that wait for the lag window of an optimistic
-/// database name a shorter one.
+/// Expands each case into one test per database. Cases that wait for the lag window of an
+/// optimistic database name a shorter one.
 macro_rules! conformance {
     (
         lag_window: $window:expr;
