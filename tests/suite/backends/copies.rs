@@ -33,6 +33,9 @@ const FORGET: &str = "RESET ALL; UNLISTEN *; SELECT pg_advisory_unlock_all()";
 /// How often, and with which pause, a connection is looked for that the engine still uses.
 const PATIENCE: (u32, Duration) = (100, Duration::from_millis(5));
 
+/// The time that is waited for connections to close.
+const CLOSING: Duration = Duration::from_secs(2);
+
 /// What a copy consists of. A test that has changed it leaves it to no other.
 const STRUCTURE: &str = "SELECT md5(string_agg(part, ' ' ORDER BY part)) FROM ( \
     SELECT oid || relname || coalesce(reloptions::text, '') FROM pg_class \
@@ -155,10 +158,10 @@ impl Copy {
         Some(PgPoolOptions::new().max_connections(10).connect_lazy_with(options))
     }
 
-    /// The same without connections.
+    /// The same without connections, but for those that a test never returns.
     pub(super) async fn disconnected(mut self) -> Self {
         if let Some(Connected { pool, .. }) = self.connected.take() {
-            pool.close().await;
+            let _ = tokio::time::timeout(CLOSING, pool.close()).await;
         }
         self
     }
