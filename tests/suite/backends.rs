@@ -311,8 +311,7 @@ pub(crate) async fn postgres_occ_within(window: Duration) -> Bench {
 pub(crate) async fn postgres_occ_with(
     with: impl FnOnce(PostgresOptions) -> PostgresOptions,
 ) -> Bench {
-    let copy = copies::Copy::take_optimistic().await.disconnected().await;
-    postgres_opened(with(copy.options()), Leftover::Database(copy)).await
+    copied(copies::Copy::take_optimistic().await.disconnected().await, with).await
 }
 
 /// A fresh, migrated schema, reached through `url` with further options.

@@ -40,9 +40,8 @@ use crate::plain::Cells;
 
 const HISTORIES: u64 = 400;
 const STEPS: usize = 50;
-/// How many steps lie between two looks at the rows, which cost more than the steps. The last look
-/// is at the end.
-const LOOK: usize = 25;
+/// How many steps lie between two looks at the rows. The last look is at the end.
+const LOOK: usize = 10;
 const _: () = assert!(STEPS.is_multiple_of(LOOK));
 /// How many histories run side by side, each on databases of its own.
 const RUNNERS: u64 = 4;

@@ -81,8 +81,8 @@ impl PostgresBackend {
         backend.started().await
     }
 
-    /// Opens a backend on the pool of another one, with the options of that one: it shares nothing
-    /// else with it. For tests, which then need not connect and prepare each time.
+    /// Opens a backend on the pool of another one, with the options of that one. Both share what is
+    /// known of the servers, too. For tests, which then need not connect and prepare each time.
     ///
     /// # Errors
     /// `Transport` when the database cannot be reached.

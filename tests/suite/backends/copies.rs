@@ -110,27 +110,20 @@ impl Copy {
         Some(free.swap_remove(at))
     }
 
-    /// Where it is.
-    fn url(&self) -> String {
-        let url = url_of(&self.name);
-        if self.is_optimistic { super::optimistic(&url) } else { url }
-    }
-
     /// The options of an engine on it: through the pooler, where there is one.
     pub(super) fn options(&self) -> PostgresOptions {
-        match pooler_url() {
+        let options = match pooler_url() {
             // Its roles have the schema and the settings that a pooler drops.
             Some(pooler) => {
-                let url = url_in(&pooler, &self.name);
-                let url = if self.is_optimistic {
-                    super::optimistic(&url.replacen("pooled", "pooled_occ", 1))
-                } else {
-                    url
-                };
+                let url = url_with(&pooler, |place| {
+                    let place = place.database(&self.name);
+                    if self.is_optimistic { place.username("pooled_occ") } else { place }
+                });
                 PostgresOptions::new(url).session_parameters(false).unnamed_statements(true)
             }
-            None => PostgresOptions::new(self.url()).schema(schema()),
-        }
+            None => PostgresOptions::new(url_of(&self.name)).schema(schema()),
+        };
+        options.optimistic(self.is_optimistic)
     }
 
     /// Opens an engine on it, over the connections of the last test where there are some.
@@ -153,7 +146,7 @@ impl Copy {
     /// Connections to it for plain SQL, where the engine's lead through a pooler.
     pub(super) fn beside_pooler(&self) -> Option<PgPool> {
         pooler_url()?;
-        let options: PgConnectOptions = self.url().parse().unwrap();
+        let options: PgConnectOptions = url_of(&self.name).parse().unwrap();
         let options = options.options([("search_path", schema().as_str())]);
         Some(PgPoolOptions::new().max_connections(10).connect_lazy_with(options))
     }
@@ -323,13 +316,12 @@ pub(super) fn are_pooled() -> bool {
 }
 
 fn url_of(database: &str) -> String {
-    url_in(&postgres_url(), database)
+    url_with(&postgres_url(), |place| place.database(database))
 }
 
-/// The address of another database at the same place.
-fn url_in(base: &str, database: &str) -> String {
-    let options: PgConnectOptions = base.parse().unwrap();
-    let mut url = options.database(database).to_url_lossy();
+/// The same address, but for what `with` changes.
+fn url_with(base: &str, with: impl FnOnce(PgConnectOptions) -> PgConnectOptions) -> String {
+    let mut url = with(base.parse().unwrap()).to_url_lossy();
     // Without the parameters that stand for defaults.
     url.set_query(base.split_once('?').map(|(_, query)| query));
     url.to_string()

@@ -22,8 +22,9 @@ fn seed() -> u64 {
     std::env::var("FF_SEED").map_or(20_261_125, |text| text.parse().expect("a number"))
 }
 
-/// Dispatches and cancels until nothing is left to do. A scan that gave up waiting for locked rows
-/// finds nothing either, so only a second one shows that nothing is left.
+/// Dispatches and cancels until nothing is left to do, each as far as it goes: that is the order
+/// which the evaluator assumes. A scan that gave up waiting for locked rows finds nothing either,
+/// so only a second one shows that nothing is left.
 pub(super) async fn settle(bench: &Bench) {
     let mut quiet = 0;
     while quiet < 2 {
