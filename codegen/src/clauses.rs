@@ -10,6 +10,7 @@ use sea_query::{
 use crate::dialect::{Dialect, WriteKind};
 use crate::scalar::{Operands, Scalars};
 use crate::statement::RenderError;
+use crate::writer::fence;
 
 /// The value at the path of a row that is selected under `alias`.
 pub(crate) fn held_value(dialect: &dyn Dialect, alias: &str, path: &Path) -> Expr {
@@ -50,6 +51,11 @@ pub(crate) fn prevented(
         found.expr(Expr::cust("1")).from_as(table.name, Alias::new(row.to_string()));
         found.cond_where(scalars.has_key(key));
         found.cond_where(scalars.predicate(holds));
+        if dialect.fences_lookups() {
+            // Of several such conditions, Postgres 18 would rather read a whole table once, even
+            // where scans are off.
+            fence(&mut found);
+        }
         any.add(Expr::exists(found))
     })
 }

@@ -262,9 +262,9 @@ pub trait Dialect: Send + Sync {
     /// A member of the current element, selected as `item`, as a column of type `ty` stores it.
     fn item(&self, name: &Name, ty: ColumnType) -> Expr;
 
-    /// True if a look-up by a key that depends on another row needs a fenced `LATERAL` select of
-    /// its own. Without statistics, a planner that relies on them may read a whole flow for a plain
-    /// join and discard all rows but one.
+    /// True if a look-up by a key that depends on another row needs a fenced select of its own.
+    /// Without statistics, a planner that relies on them may read a whole flow or table for a plain
+    /// join or condition, and discard all rows but one.
     fn fences_lookups(&self) -> bool;
 
     /// The condition that the columns, as one tuple, come after the values, said so that an index

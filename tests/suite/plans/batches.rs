@@ -70,7 +70,9 @@ async fn no_statement_for_many_items_reads_all_of_them_for_each() {
     let PlainSql::Postgres(pool) = &bench.plain else { panic!("Postgres it is") };
     cold(&bench).await;
     let mut connection = pool.acquire().await.unwrap();
-    sqlx::raw_sql("SET enable_seqscan = off").execute(&mut *connection).await.unwrap();
+    // As the sessions of an engine.
+    let settings = "SET enable_seqscan = off; SET enable_bitmapscan = off";
+    sqlx::raw_sql(settings).execute(&mut *connection).await.unwrap();
 
     let mut wrong = Vec::new();
     for analysed in [false, true] {

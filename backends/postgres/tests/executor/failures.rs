@@ -153,16 +153,23 @@ async fn every_session_has_the_settings_that_statements_are_written_for() {
     );
     let with_own = Database { url: own, ..Database::new("settings") };
     for (backend, expected) in [
-        (database.open(|options| options).await, "force_generic_plan off off read committed 250ms"),
-        (with_own.open(|options| options).await, "force_generic_plan off on read committed 250ms"),
+        (
+            database.open(|options| options).await,
+            "force_generic_plan off off off read committed 250ms",
+        ),
+        (
+            with_own.open(|options| options).await,
+            "force_generic_plan off off on read committed 250ms",
+        ),
         (
             database.open(|options| options.session_parameters(false)).await,
-            "auto on on read committed 0",
+            "auto on on on read committed 0",
         ),
     ] {
         let found: String = sqlx::query_scalar(
             "SELECT concat_ws(' ', current_setting('plan_cache_mode'), \
-             current_setting('enable_seqscan'), current_setting('jit'), \
+             current_setting('enable_seqscan'), current_setting('enable_bitmapscan'), \
+             current_setting('jit'), \
              current_setting('transaction_isolation'), current_setting('lock_timeout'))",
         )
         .fetch_one(backend.pool())
