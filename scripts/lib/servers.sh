@@ -16,7 +16,9 @@ install_packages() {
     [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 0
     echo "$me: installing Debian's $*" >&2
     export DEBIAN_FRONTEND=noninteractive
-    { apt-get update -q && apt-get install -q -y "$@"; } >&2 || fail "apt-get could not install $*"
+    { [ -n "${updated:-}" ] || apt-get update -q; } >&2 || fail "apt-get update failed"
+    updated=yes
+    apt-get install -q -y "$@" >&2 || fail "apt-get could not install $*"
 }
 
 # Prints the directory with the newest programs of a Postgres server.

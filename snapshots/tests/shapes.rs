@@ -217,7 +217,6 @@ fn a_commit_that_waits_for_no_lock_sends_the_same_statement_but_for_the_wait() {
 }
 
 #[tokio::test]
-#[ignore = "needs FF_MARIADB_TEST_URL"]
 async fn every_statement_prepares_on_mariadb() {
     use sqlx::{Connection, Executor, MySqlConnection};
     let url = std::env::var("FF_MARIADB_TEST_URL")

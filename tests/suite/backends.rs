@@ -451,14 +451,12 @@ macro_rules! conformance {
             }
 
             #[test]
-            #[ignore = "scripts/test --occ runs it"]
             fn postgres_occ() {
                 let bench = crate::backends::postgres_occ_within($window);
                 crate::backends::run_connected(bench, case);
             }
 
             #[test]
-            #[ignore = "needs FF_MARIADB_TEST_URL"]
             fn mariadb() {
                 crate::backends::run(crate::backends::mariadb(), case);
             }

@@ -39,7 +39,6 @@ async fn description(connection: &mut MySqlConnection) -> Vec<String> {
 }
 
 #[tokio::test]
-#[ignore = "needs FF_MARIADB_TEST_URL"]
 async fn a_migration_that_is_killed_anywhere_is_finished_by_the_next_mariadb() {
     let name = format!("ff_test_{}", Uuid::new_v4().simple());
     let mut whole = connect(&name).await;
@@ -70,7 +69,6 @@ async fn a_migration_that_is_killed_anywhere_is_finished_by_the_next_mariadb() {
 }
 
 #[test]
-#[ignore = "needs FF_MARIADB_TEST_URL"]
 fn the_connection_that_writes_is_replaced_mariadb() {
     backends::run(backends::mariadb(), |bench| {
         Box::pin(async move {
@@ -102,7 +100,6 @@ fn the_connection_that_writes_is_replaced_mariadb() {
 }
 
 #[test]
-#[ignore = "needs FF_MARIADB_TEST_URL"]
 fn writers_of_several_processes_take_turns_mariadb() {
     backends::run(backends::mariadb(), |bench| {
         Box::pin(async move {
@@ -130,7 +127,6 @@ fn writers_of_several_processes_take_turns_mariadb() {
 }
 
 #[test]
-#[ignore = "needs FF_MARIADB_TEST_URL"]
 fn operations_in_a_transaction_of_the_caller_are_refused_on_mariadb() {
     backends::run(backends::mariadb(), |bench| {
         Box::pin(async move {

@@ -17,7 +17,6 @@ use crate::plain::PlainSql;
 const EXECUTIONS: usize = 200;
 
 #[test]
-#[ignore = "scripts/test --occ runs it"]
 fn each_execution_is_claimed_once_by_processes_on_postgres_occ() {
     backends::run_connected(backends::postgres_occ(), |bench| {
         Box::pin(async move {
@@ -48,7 +47,6 @@ fn each_execution_is_claimed_once_by_processes_on_postgres_occ() {
 }
 
 #[test]
-#[ignore = "scripts/test --occ runs it"]
 fn a_plan_that_outlives_its_part_of_the_window_changes_nothing_on_postgres_occ() {
     let no_time = backends::postgres_occ_with(|options| options.lag_window(Duration::ZERO));
     backends::run(no_time, |bench| {
@@ -62,7 +60,6 @@ fn a_plan_that_outlives_its_part_of_the_window_changes_nothing_on_postgres_occ()
 }
 
 #[test]
-#[ignore = "scripts/test --occ runs it"]
 fn operations_in_a_transaction_of_the_caller_are_refused_on_postgres_occ() {
     backends::run_connected(backends::postgres_occ(), |bench| {
         Box::pin(async move {

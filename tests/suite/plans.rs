@@ -146,7 +146,6 @@ async fn postgres_claims_by_its_index_and_scans_no_table() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "scripts/test --occ runs it"]
 async fn postgres_occ_claims_by_its_index_and_scans_no_table() {
     let bench = backends::postgres_occ_with(|options| options.max_connections(1)).await;
     let PlainSql::Postgres(pool) = &bench.plain else { panic!("Postgres it is") };

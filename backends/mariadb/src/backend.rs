@@ -23,9 +23,9 @@ use ff_core::plan::{Plan, Query};
 use ff_core::rules::ctx::Source;
 use ff_core::types::TimestampMs;
 use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlPool, MySqlRow};
-use sqlx::{Row as _, query, query_as, query_with};
+use sqlx::{Row as _, query, query_as};
 
-use crate::bind::{self, text};
+use crate::bind;
 use crate::clock::{self, Clock};
 use crate::connect::{Connections, MariaDbOptions};
 use crate::error::{MariaDbError, shut_down};
@@ -121,7 +121,7 @@ impl MariaDbBackend {
                 bind::add(&mut arguments, bound(&one.source, bindings), one.ty)?;
             }
 
-            let found = query_with(text(&read.statement.sql), arguments);
+            let found = bind::query_of(&read.statement, arguments);
             let found = found.fetch_all(&mut *connection).await;
             let rows: Vec<MySqlRow> = match found {
                 Ok(rows) => rows,

@@ -19,10 +19,10 @@ use ff_core::plan::Bindings;
 use ff_core::rules::ctx::Source as _;
 use ff_telemetry::BatchOf;
 use sqlx::mysql::{MySqlArguments, MySqlConnection};
-use sqlx::{Connection as _, query_scalar, query_with, raw_sql};
+use sqlx::{Connection as _, query_scalar, raw_sql};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::bind::{self, text};
+use crate::bind;
 use crate::connect::{Connections, is_clustered};
 use crate::error::{Failure, MariaDbError, shut_down, unanswered};
 
@@ -287,7 +287,7 @@ impl WritingConnection {
         }
 
         let statement = step.statement();
-        let query = query_with(text(&statement.sql), arguments);
+        let query = bind::query_of(statement, arguments);
         let connection = self.connected().await?;
         if statement.yields.is_empty() && matches!(step, ScriptStep::Write { .. }) {
             let done = query.execute(connection).await.map_err(MariaDbError::read)?;

@@ -19,7 +19,6 @@ async fn create() -> (String, [String; 2]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs FF_MARIADB_TEST_URL"]
 async fn executions_are_submitted_worked_off_and_explained_on_mariadb() {
     let (name, [mariadb, mysql]) = create().await;
     let place = Place::new();

@@ -9,7 +9,6 @@ use super::{ONE, Place};
 use crate::backends::{drop_schema, optimistic, postgres_url};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "scripts/test --occ runs it"]
 async fn executions_are_submitted_worked_off_and_explained_on_postgres_occ() {
     let (url, schema) = (optimistic(&postgres_url()), format!("ff_{}", Uuid::new_v4().simple()));
     let place = Place::new();
