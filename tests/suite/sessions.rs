@@ -187,7 +187,7 @@ async fn the_report_tells_settings_snapshots_and_sequences() {
 
     let report = bench.backend.database_report().await.unwrap();
     assert!(!report.shares_sessions);
-    assert_eq!(report.settings.len(), 5);
+    assert_eq!(report.settings.len(), 6);
     for setting in &report.settings {
         assert_eq!(setting.value, setting.wanted, "{setting:?}");
     }

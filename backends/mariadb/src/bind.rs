@@ -3,15 +3,16 @@
 //! Truth values are integers, UUIDs their 16 bytes, JSON documents and lists texts. A UUID bound as
 //! text is its hyphenated form.
 
-use ff_codegen::Statement;
+use ff_codegen::dialect::{Dialect as _, Placeholders};
+use ff_codegen::{MariaDb, Statement};
 use ff_core::EngineError;
 use ff_core::plan::value::{ColumnType, Value};
 use ff_core::schema::ColumnRef;
-use sqlx::mysql::{MySqlArguments, MySqlRow};
+use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlRow};
 use sqlx::query::Query;
 use sqlx::{
-    Arguments as _, AssertSqlSafe, MySql, Row as _, SqlSafeStr as _, SqlStr, ValueRef as _,
-    query_with,
+    Arguments as _, AssertSqlSafe, MySql, RawSql, Row as _, SqlSafeStr as _, SqlStr, ValueRef as _,
+    query_with, raw_sql,
 };
 use uuid::Uuid;
 
@@ -25,38 +26,114 @@ pub(crate) fn text(sql: &str) -> SqlStr {
     AssertSqlSafe(sql.to_owned()).into_sql_str()
 }
 
-/// A rendered statement with its values.
-///
-/// One that skips through an index is prepared for each run. Where its table was written to since
-/// the run before, MariaDB 10.11 no longer sees that the index has all columns that are asked for,
-/// and reads all of a lane instead of the first of each list.
-pub(crate) fn query_of(
-    statement: &Statement,
-    arguments: MySqlArguments,
-) -> Query<'static, MySql, MySqlArguments> {
-    query_with(text(&statement.sql), arguments).persistent(!statement.sql.contains(SKIPS))
+/// A value as MariaDB takes it.
+pub(crate) enum Encoded {
+    Null,
+    Int(i64),
+    Float(f64),
+    Text(String),
+    Bytes(Vec<u8>),
 }
 
-/// Adds the value, as `ty`.
-pub(crate) fn add(
-    arguments: &mut MySqlArguments,
-    value: &Value,
-    ty: ColumnType,
-) -> Result<(), MariaDbError> {
-    let added = match (value, ty) {
-        (Value::Null, _) => arguments.add(None::<&str>),
-        (Value::Bool(flag), _) => arguments.add(i64::from(*flag)),
-        (Value::Int(number), ColumnType::Float) => arguments.add(*number as f64),
-        (Value::Int(number), _) => arguments.add(*number),
-        (Value::Float(number), _) => arguments.add(*number),
-        (Value::Text(text), _) => arguments.add(text.as_str()),
-        (Value::Bytes(bytes), _) => arguments.add(bytes.as_slice()),
-        (Value::Uuid(uuid), ColumnType::Text) => arguments.add(uuid.to_string()),
-        (Value::Uuid(uuid), _) => arguments.add(uuid.as_bytes().as_slice()),
-        (Value::Json(document), _) => arguments.add(document.to_string()),
-        (Value::TextList(list), _) => arguments.add(serde_json::json!(list).to_string()),
+/// Encodes the value as `ty`.
+pub(crate) fn encode(value: &Value, ty: ColumnType) -> Encoded {
+    match (value, ty) {
+        (Value::Null, _) => Encoded::Null,
+        (Value::Bool(flag), _) => Encoded::Int(i64::from(*flag)),
+        (Value::Int(number), ColumnType::Float) => Encoded::Float(*number as f64),
+        (Value::Int(number), _) => Encoded::Int(*number),
+        (Value::Float(number), _) => Encoded::Float(*number),
+        (Value::Text(text), _) => Encoded::Text(text.clone()),
+        (Value::Bytes(bytes), _) => Encoded::Bytes(bytes.clone()),
+        (Value::Uuid(uuid), ColumnType::Text) => Encoded::Text(uuid.to_string()),
+        (Value::Uuid(uuid), _) => Encoded::Bytes(uuid.as_bytes().to_vec()),
+        (Value::Json(document), _) => Encoded::Text(document.to_string()),
+        (Value::TextList(list), _) => Encoded::Text(serde_json::json!(list).to_string()),
+    }
+}
+
+/// A rendered statement with its values.
+pub(crate) enum Ready {
+    /// With bound values, and prepared once for each connection.
+    Prepared(Query<'static, MySql, MySqlArguments>),
+    /// With values in its text.
+    Text(RawSql),
+}
+
+/// Gives the statement its values.
+///
+/// One that skips through an index is sent as text. Where a prepared one has run before, and its
+/// table was written to since, MariaDB 10.11 no longer sees that the index has all columns that are
+/// asked for, and reads all of a lane instead of the first of each list. To prepare it for each run
+/// would do as well, but the driver sends two messages in a row then, which take 40 ms over TCP.
+///
+/// # Errors
+/// A value that the driver cannot encode.
+pub(crate) fn ready(
+    statement: &Statement,
+    values: impl Iterator<Item = Encoded>,
+) -> Result<Ready, MariaDbError> {
+    if statement.sql.contains(SKIPS) {
+        return Ok(Ready::Text(raw_sql(text(&with_literals(&statement.sql, values)))));
+    }
+
+    let mut arguments = MySqlArguments::default();
+    for value in values {
+        let added = match value {
+            Encoded::Null => arguments.add(None::<&str>),
+            Encoded::Int(number) => arguments.add(number),
+            Encoded::Float(number) => arguments.add(number),
+            Encoded::Text(text) => arguments.add(text),
+            Encoded::Bytes(bytes) => arguments.add(bytes),
+        };
+        added.map_err(|error| MariaDbError::read(sqlx::Error::Encode(error)))?;
+    }
+    Ok(Ready::Prepared(query_with(text(&statement.sql), arguments)))
+}
+
+/// The text with a literal in place of each mark. Texts and bytes are written in hexadecimal digits,
+/// so no value can end its literal.
+fn with_literals(sql: &str, values: impl Iterator<Item = Encoded>) -> String {
+    let literal = |value| match value {
+        Encoded::Null => "NULL".to_owned(),
+        Encoded::Int(number) => number.to_string(),
+        Encoded::Float(number) => format!("{number:e}"),
+        Encoded::Text(text) => format!("_utf8mb4 X'{}'", hex::encode(text)),
+        Encoded::Bytes(bytes) => format!("X'{}'", hex::encode(bytes)),
     };
-    added.map_err(|error| MariaDbError::read(sqlx::Error::Encode(error)))
+    let (Placeholders::InOrder(mark) | Placeholders::Numbered(mark)) = MariaDb.placeholders();
+    let mut parts = sql.split(mark);
+    let mut whole = parts.next().unwrap_or_default().to_owned();
+    for (part, value) in parts.zip(values) {
+        whole.push_str(&literal(value));
+        whole.push_str(part);
+    }
+    whole
+}
+
+impl Ready {
+    /// Runs the statement, and returns its rows.
+    pub(crate) async fn rows(
+        self,
+        connection: &mut MySqlConnection,
+    ) -> Result<Vec<MySqlRow>, sqlx::Error> {
+        match self {
+            Self::Prepared(query) => query.fetch_all(connection).await,
+            Self::Text(text) => text.fetch_all(connection).await,
+        }
+    }
+
+    /// Runs the statement, and returns the number of rows that it changed.
+    pub(crate) async fn changed(
+        self,
+        connection: &mut MySqlConnection,
+    ) -> Result<u64, sqlx::Error> {
+        let done = match self {
+            Self::Prepared(query) => query.execute(connection).await?,
+            Self::Text(text) => text.execute(connection).await?,
+        };
+        Ok(done.rows_affected())
+    }
 }
 
 /// Decodes one column of a result row.
@@ -110,4 +187,27 @@ fn decode(row: &MySqlRow, index: usize, ty: ColumnType) -> Result<Value, String>
 /// The cells of a row as the engine's values, for answers.
 pub(crate) fn cell(row: &MySqlRow, index: usize, column: ColumnRef) -> Result<Value, EngineError> {
     read(row, index, column, column.ty).map_err(EngineError::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_value_ends_its_literal() {
+        let values = [
+            (Value::Text("a' OR '?'='".to_owned()), ColumnType::Text),
+            (Value::Null, ColumnType::Int),
+            (Value::Int(-7), ColumnType::BigInt),
+            (Value::TextList(vec!["\"".to_owned()]), ColumnType::TextList),
+            (Value::Uuid(Uuid::from_u128(1)), ColumnType::Uuid),
+        ];
+        let encoded = values.iter().map(|(value, ty)| encode(value, *ty));
+        let whole = with_literals("SELECT DISTINCT ? AND ? = ? OR ? IN (?)", encoded);
+        assert_eq!(
+            whole,
+            "SELECT DISTINCT _utf8mb4 X'6127204f5220273f273d27' AND NULL = -7 \
+             OR _utf8mb4 X'5b225c22225d' IN (X'00000000000000000000000000000001')"
+        );
+    }
 }

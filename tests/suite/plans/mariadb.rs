@@ -1,7 +1,10 @@
 //! How many rows of executions MariaDB reads for claims, as the server counts them.
 
+use ff_core::backend::CapabilitySet;
+
 use super::{claims, keyed};
 use crate::backends::{self, Bench};
+use crate::bench::{lane, worker};
 use crate::plain::PlainSql;
 
 /// A database in which rows by hand are not counted by triggers, one by one.
@@ -42,8 +45,10 @@ async fn a_claim_of_mariadb_passes_over_rows_that_need_another_capability() {
     assert!((1..200).contains(&read), "{read} rows were read");
     // The same statements once more, on a connection that has written in between.
     let again = async {
-        for _ in 0..4 {
-            let (_, handle) = bench.leased().await;
+        let able = CapabilitySet::new(["avx", "tpu"]);
+        for _ in 0..8 {
+            bench.create().await;
+            let handle = bench.backend.claim(&lane(), &able, worker("w")).await.unwrap().unwrap();
             bench.backend.complete(&handle, None).await.unwrap();
         }
     };
