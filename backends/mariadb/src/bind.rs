@@ -91,8 +91,8 @@ pub(crate) fn ready(
     Ok(Ready::Prepared(query_with(text(&statement.sql), arguments)))
 }
 
-/// The text with a literal in place of each mark. Texts and bytes are written in hexadecimal digits,
-/// so no value can end its literal.
+/// The text with a literal in place of each mark. Texts and bytes are written in hexadecimal
+/// digits, so no value can end its literal.
 fn with_literals(sql: &str, values: impl Iterator<Item = Encoded>) -> String {
     let literal = |value| match value {
         Encoded::Null => "NULL".to_owned(),
