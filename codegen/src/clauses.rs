@@ -52,8 +52,8 @@ pub(crate) fn prevented(
         found.cond_where(scalars.has_key(key));
         found.cond_where(scalars.predicate(holds));
         if dialect.fences_lookups() {
-            // Of several such conditions, Postgres 18 would rather read a whole table once, even
-            // where scans are off.
+            // Otherwise Postgres 18 may answer such a condition by reading the whole table once,
+            // even where scans are off.
             fence(&mut found);
         }
         any.add(Expr::exists(found))

@@ -11,12 +11,15 @@ roomiest() {
     if [ -w /dev/shm ] && [ "${free:-0}" -gt 4194304 ]; then echo /dev/shm; else echo /tmp; fi
 }
 
+# Whether the list of Debian's packages is fresh.
+updated=""
+
 # Installs Debian's packages, where that is possible.
 install_packages() {
     [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 0
     echo "$me: installing Debian's $*" >&2
     export DEBIAN_FRONTEND=noninteractive
-    { [ -n "${updated:-}" ] || apt-get update -q; } >&2 || fail "apt-get update failed"
+    { [ -n "$updated" ] || apt-get update -q; } >&2 || fail "apt-get update failed"
     updated=yes
     apt-get install -q -y "$@" >&2 || fail "apt-get could not install $*"
 }
@@ -100,7 +103,7 @@ declare -A processes=()
 kill_server() {
     local process="${processes[$1]:-}" children
     [ -n "$process" ] || return 0
-    children="$(ps -o pid= --ppid "$process" || true)"
+    children="$(pgrep -P "$process" || true)"
     # shellcheck disable=SC2086
     kill -9 "$process" $children 2>/dev/null || true
     wait "$process" 2>/dev/null || true

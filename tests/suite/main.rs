@@ -1,8 +1,8 @@
 //! What every backend must do, written once and run on each of them: in memory, on SQLite in memory
-//! and in a file, on Postgres. Besides: how the databases plan the statements, what they cost in
+//! and in a file, on Postgres and on MariaDB. Besides: how the databases plan the statements, what they cost in
 //! round trips, the real binary, and the house rules that a program can check.
 //!
-//! `scripts/test` brings the Postgres that these tests need.
+//! `scripts/test` brings the servers that these tests need.
 
 mod absence;
 mod adopt;

@@ -22,10 +22,10 @@ use ff_core::plan::facts::Answer;
 use ff_core::plan::{Plan, Query};
 use ff_core::rules::ctx::Source;
 use ff_core::types::TimestampMs;
-use sqlx::mysql::{MySqlConnection, MySqlPool};
+use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlPool};
 use sqlx::{Row as _, query, query_as};
 
-use crate::bind::{self, encode, ready};
+use crate::bind;
 use crate::clock::{self, Clock};
 use crate::connect::{Connections, MariaDbOptions};
 use crate::error::{MariaDbError, shut_down};
@@ -116,9 +116,12 @@ impl MariaDbBackend {
         let mut connection = self.0.pool.acquire().await.map_err(MariaDbError::read)?;
         let mut answers = Vec::with_capacity(reads.len());
         for (read, bindings) in reads {
-            let binds = &read.statement.binds;
-            let values = binds.iter().map(|one| encode(bound(&one.source, bindings), one.ty));
-            let rows = match ready(&read.statement, values)?.rows(&mut connection).await {
+            let mut arguments = MySqlArguments::default();
+            for one in &read.statement.binds {
+                bind::add(&mut arguments, bound(&one.source, bindings), one.ty)?;
+            }
+
+            let rows = match bind::rows(&mut connection, &read.statement, arguments).await {
                 Ok(rows) => rows,
                 Err(error) => {
                     let error = MariaDbError::read(error);

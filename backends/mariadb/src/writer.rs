@@ -18,11 +18,11 @@ use ff_core::engine::{Bell, Commit, Random, TrafficMeter};
 use ff_core::plan::Bindings;
 use ff_core::rules::ctx::Source as _;
 use ff_telemetry::BatchOf;
-use sqlx::mysql::MySqlConnection;
-use sqlx::{Connection as _, query_scalar, raw_sql};
+use sqlx::mysql::{MySqlArguments, MySqlConnection};
+use sqlx::{Connection as _, query_scalar, query_with, raw_sql};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::bind::{self, encode, ready};
+use crate::bind::{self, text};
 use crate::connect::{Connections, is_clustered};
 use crate::error::{Failure, MariaDbError, shut_down, unanswered};
 
@@ -281,16 +281,21 @@ impl WritingConnection {
         step: &ScriptStep,
         values: &[BoundValue<'_>],
     ) -> Result<StepResult, Failure> {
-        let statement = step.statement();
-        let values = values.iter().map(|bound| encode(&bound.value, bound.ty));
-        let ready = ready(statement, values)?;
-        let connection = self.connected().await?;
-        if statement.yields.is_empty() && matches!(step, ScriptStep::Write { .. }) {
-            let changed = ready.changed(connection).await.map_err(MariaDbError::read)?;
-            return Ok(StepResult { rows: Vec::new(), changed });
+        let mut arguments = MySqlArguments::default();
+        for bound in values {
+            bind::add(&mut arguments, &bound.value, bound.ty)?;
         }
 
-        let found = ready.rows(connection).await.map_err(MariaDbError::read)?;
+        let statement = step.statement();
+        let connection = self.connected().await?;
+        if statement.yields.is_empty() && matches!(step, ScriptStep::Write { .. }) {
+            let done = query_with(text(&statement.sql), arguments).execute(connection).await;
+            let done = done.map_err(MariaDbError::read)?;
+            return Ok(StepResult { rows: Vec::new(), changed: done.rows_affected() });
+        }
+
+        let found = bind::rows(connection, statement, arguments).await;
+        let found = found.map_err(MariaDbError::read)?;
         let columns = step.holds().iter().zip(&statement.yields).enumerate();
         let mut rows = Vec::with_capacity(found.len());
         for row in &found {

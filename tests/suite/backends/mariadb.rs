@@ -17,7 +17,7 @@ static FREE: Mutex<Vec<String>> = Mutex::new(Vec::new());
 pub(crate) fn url() -> String {
     std::env::var("FF_MARIADB_TEST_URL").unwrap_or_else(|_| {
         panic!(
-            "FF_MARIADB_TEST_URL is unset: scripts/test --mariadb starts a server, or point the \
+            "FF_MARIADB_TEST_URL is unset: scripts/test starts a server, or point the \
              variable at one where the suite may create databases, for example \
              mysql://root@127.0.0.1:3306/"
         )

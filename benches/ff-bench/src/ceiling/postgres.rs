@@ -23,7 +23,7 @@ pub struct PostgresByHand {
 }
 
 impl PostgresByHand {
-    /// Connects to the tables of a schema. The session has the settings that the engine asks for.
+    /// Connects to the tables of a schema. The session keeps its plans, as the engine's do.
     ///
     /// # Errors
     /// Those of connecting.
