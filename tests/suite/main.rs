@@ -1,6 +1,6 @@
 //! What every backend must do, written once and run on each of them: in memory, on SQLite in memory
-//! and in a file, on Postgres and on MariaDB. Besides: how the databases plan the statements, what they cost in
-//! round trips, the real binary, and the house rules that a program can check.
+//! and in a file, on Postgres and on MariaDB. Besides: how the databases plan the statements, what
+//! they cost in round trips, the real binary, and the house rules that a program can check.
 //!
 //! `scripts/test` brings the servers that these tests need.
 
