@@ -17,8 +17,8 @@ use uuid::Uuid;
 use crate::error::{Failure, MariaDbError, corrupt};
 
 /// A rendered text: codegen made it from a shape, which holds no values.
-pub(crate) fn text(sql: &str) -> SqlStr {
-    AssertSqlSafe(sql.to_owned()).into_sql_str()
+pub(crate) fn text(sql: impl Into<String>) -> SqlStr {
+    AssertSqlSafe(sql.into()).into_sql_str()
 }
 
 /// Runs a rendered statement, and returns its rows.
@@ -55,10 +55,10 @@ async fn prepared_afresh(
     let mut run = format!("EXECUTE IMMEDIATE '{}'", statement.sql.replace('\'', "''"));
     if !variables.is_empty() {
         let set = format!("SET {} = ?", variables.join(" = ?, "));
-        query_with(text(&set), values).execute(&mut *connection).await?;
+        query_with(text(set), values).execute(&mut *connection).await?;
         run.push_str(&format!(" USING {}", variables.join(", ")));
     }
-    raw_sql(text(&run)).fetch_all(connection).await
+    raw_sql(text(run)).fetch_all(connection).await
 }
 
 /// Adds the value, as `ty`.

@@ -50,7 +50,7 @@ impl Clock {
         for _ in 0..SAMPLES {
             let before = Instant::now();
             let read =
-                query_scalar::<_, i64>(text(&now_ms(&MariaDb))).fetch_one(&mut *connection).await;
+                query_scalar::<_, i64>(text(now_ms(&MariaDb))).fetch_one(&mut *connection).await;
             let (trip, database_ms) = (before.elapsed(), read.map_err(MariaDbError::read)?);
             if best.is_none_or(|(quickest, ..)| trip < quickest) {
                 // The best estimate is that the database read its clock half-way.

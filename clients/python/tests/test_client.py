@@ -146,7 +146,8 @@ class Lives(Case):
 
     def test_a_failure_by_the_default_policy_is_retried_later_and_a_permanent_one_is_not(self):
         # Submitted within one millisecond, either may come first.
-        self.submit(), self.submit()
+        self.submit()
+        self.submit()
         retried, ended = self.claim(), self.claim()
         self.assertIsNotNone(self.client.fail(retried, "at first"))
         self.assertIsNone(self.client.fail(ended, "for good", "permanent"))
